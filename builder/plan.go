@@ -1,0 +1,56 @@
+// Package builder turns a Plan into an image.
+//
+// A Plan is the complete, resolved, pure-data description of one image: the
+// same plan gives the same bytes. Build executes it step by step, a package
+// per step under this folder; it decides nothing that the plan does not say.
+// The builder knows nothing of roles, nodes or clusters: package roles makes
+// plans out of those.
+package builder
+
+import (
+	"imgbuild/builder/components"
+	"imgbuild/builder/disk"
+	"imgbuild/builder/images"
+	"imgbuild/builder/packages"
+	"imgbuild/builder/rootfs"
+)
+
+// PlanVersion changes whenever the same plan would give other bytes.
+const PlanVersion = 1
+
+// Plan describes one image completely.
+type Plan struct {
+	Version int    `json:"version"`
+	Role    string `json:"role"`
+	// Epoch is the one time of the image, seconds since 1970.
+	Epoch int64 `json:"epoch"`
+	// Base is where Packages come from, Tools where the tools tree does.
+	Base  packages.Source `json:"base"`
+	Tools packages.Source `json:"tools"`
+	// Packages by tree: see Packages.
+	Packages Packages `json:"packages"`
+	// Components that the image or its container images need.
+	Components []components.Component `json:"components"`
+	// Images are baked into the image's container store.
+	Images []images.Image `json:"images"`
+	// Files are laid over the packages, sorted by path.
+	Files []rootfs.File `json:"files"`
+	// Enable are systemd units enabled at build time; Mask are masked.
+	Enable []string `json:"enable"`
+	Mask   []string `json:"mask"`
+	// Cmdline is the kernel's, without the root hash.
+	Cmdline []string    `json:"cmdline"`
+	Disk    disk.Layout `json:"disk"`
+}
+
+// Packages are the pinned packages of each tree.
+type Packages struct {
+	// Base is the layer that every role shares, kernel included.
+	Base []packages.Package `json:"base"`
+	// Role are the role's own, on top of Base.
+	Role []packages.Package `json:"role"`
+	// Boot are what dracut needs on top of Base; never in the image.
+	Boot []packages.Package `json:"boot"`
+	// Tools is the tree that image tools run from.
+	Tools []packages.Package `json:"tools"`
+}

@@ -1,0 +1,198 @@
+// Package cluster is the user's cluster.yaml: its types, defaults, loading,
+// validation and JSON Schema.
+//
+// It is data only. It reads one file, imports nothing else of imgbuild and
+// decides nothing about images: what a role contains is the business of
+// package roles.
+package cluster
+
+// APIVersion is the only accepted value of the field apiVersion.
+const APIVersion = "imgbuild/v1"
+
+// Cluster is a whole cluster.yaml.
+type Cluster struct {
+	// APIVersion is always "imgbuild/v1".
+	APIVersion string `yaml:"apiVersion"`
+	// Name of the cluster: a DNS label. It prefixes nothing on the nodes, but
+	// appears in certificates, kubeconfig contexts and the lab's directory.
+	Name string `yaml:"name"`
+	// Topology is how etcd and the masters relate.
+	Topology Topology `yaml:"topology"`
+	// Size selects the minimum node sizes that validation demands.
+	Size Size `yaml:"size,omitempty"`
+	// Base is the distribution release that images are made from, for every
+	// role that has no entry of its own under roles.
+	Base string `yaml:"base,omitempty"`
+	// Mirrors maps a base to the mirror its packages come from. A base without
+	// an entry uses the distribution's own mirrors.
+	Mirrors    map[string]string `yaml:"mirrors,omitempty"`
+	Kubernetes Kubernetes        `yaml:"kubernetes,omitempty"`
+	// LoadBalancer says how the API is reached by more than one master.
+	LoadBalancer LoadBalancer `yaml:"loadBalancer,omitempty"`
+	Network      Network      `yaml:"network"`
+	// Registry is where nodes pull images that are not baked.
+	Registry Registry `yaml:"registry,omitempty"`
+	SSH      SSH      `yaml:"ssh,omitempty"`
+	// Timeouts of the first boot.
+	Timeouts Timeouts `yaml:"timeouts,omitempty"`
+	// Roles changes what an image of a role is made from.
+	Roles map[Role]RoleOptions `yaml:"roles,omitempty"`
+	Nodes []Node               `yaml:"nodes"`
+	Lab   Lab                  `yaml:"lab,omitempty"`
+}
+
+// Topology is how etcd and the masters relate.
+type Topology string
+
+// The topologies of the design.
+const (
+	// Single is one master and nothing else that it could fail over to.
+	Single Topology = "single"
+	// Stacked runs an etcd member on every master.
+	Stacked Topology = "stacked"
+	// ExternalEtcd runs etcd on machines of the role etcd.
+	ExternalEtcd Topology = "external-etcd"
+)
+
+// Role names a folder under roles/.
+type Role string
+
+// The roles of the design. Users may add their own folders; cluster.yaml
+// accepts the names below only.
+const (
+	RoleLB     Role = "lb"
+	RoleHarbor Role = "harbor"
+	RoleMaster Role = "master"
+	RoleEtcd   Role = "etcd"
+	RoleWorker Role = "worker"
+	RoleRook   Role = "rook"
+)
+
+// Size is a preset of minimum node sizes.
+type Size string
+
+// The sizes of the design.
+const (
+	SizeTest       Size = "test"
+	SizeProduction Size = "production"
+)
+
+// Kubernetes is what the control plane is told.
+type Kubernetes struct {
+	// Version is a full version, for example v1.36.3.
+	Version string `yaml:"version,omitempty"`
+	// PodSubnet and ServiceSubnet are CIDRs that must not overlap each other
+	// or network.subnet.
+	PodSubnet     string `yaml:"podSubnet,omitempty"`
+	ServiceSubnet string `yaml:"serviceSubnet,omitempty"`
+	DNSDomain     string `yaml:"dnsDomain,omitempty"`
+	// CNI is the pod network: "flannel", or "none" to bring one's own.
+	CNI string `yaml:"cni,omitempty"`
+	// CertSANs are extra names or addresses of the API server's certificate.
+	CertSANs []string `yaml:"certSANs,omitempty"`
+	// MasterTaint keeps ordinary pods off the masters. Default: true, but
+	// false for the topology single.
+	MasterTaint *bool `yaml:"masterTaint,omitempty"`
+}
+
+// LoadBalancerMode is who moves the API's address.
+type LoadBalancerMode string
+
+// The load-balancer modes of the design.
+const (
+	// LBKeepalived: nodes of role lb (or masters, with coLocated) hold a VIP.
+	LBKeepalived LoadBalancerMode = "keepalived"
+	// LBExternal: something that is not ours, for example a cloud's.
+	LBExternal LoadBalancerMode = "external"
+	// LBNone: the endpoint is the only master.
+	LBNone LoadBalancerMode = "none"
+)
+
+// LoadBalancer says how the API is reached.
+type LoadBalancer struct {
+	Mode LoadBalancerMode `yaml:"mode,omitempty"`
+	// Address is the VIP or the external balancer's address or name.
+	Address string `yaml:"address,omitempty"`
+	// Port of the API at Address. Default 6443, or 8443 with coLocated.
+	Port int `yaml:"port,omitempty"`
+	// VirtualRouterID is keepalived's, 1-255, unique on the segment.
+	VirtualRouterID int `yaml:"virtualRouterID,omitempty"`
+	// CoLocated runs haproxy and keepalived on the masters: test sizes only.
+	CoLocated bool `yaml:"coLocated,omitempty"`
+}
+
+// Network is what all nodes share.
+type Network struct {
+	// Subnet is the nodes' CIDR.
+	Subnet  string `yaml:"subnet"`
+	Gateway string `yaml:"gateway,omitempty"`
+	// DNS are resolvers' addresses; none is allowed (air gap).
+	DNS []string `yaml:"dns,omitempty"`
+	// NTP are time servers' names or addresses.
+	NTP []string `yaml:"ntp,omitempty"`
+}
+
+// RegistryKind is the software of the registry role.
+type RegistryKind string
+
+// The registry kinds of the design.
+const (
+	RegistryHarbor       RegistryKind = "harbor"
+	RegistryDistribution RegistryKind = "distribution"
+)
+
+// Registry is where nodes pull images that are not baked.
+type Registry struct {
+	Kind RegistryKind `yaml:"kind,omitempty"`
+	// Host is the registry's DNS name or address, without a scheme.
+	Host string `yaml:"host,omitempty"`
+	// UpstreamFallback lets nodes pull from the internet where the registry
+	// lacks an image.
+	UpstreamFallback bool `yaml:"upstreamFallback,omitempty"`
+}
+
+// SSH lets people in; without keys sshd stays off.
+type SSH struct {
+	AuthorizedKeys []string `yaml:"authorizedKeys,omitempty"`
+}
+
+// Timeouts bound one attempt; attempts themselves are unlimited.
+type Timeouts struct {
+	// API is how long one kubeadm attempt waits for a control plane. Default 10m.
+	API Duration `yaml:"api,omitempty"`
+	// Etcd is how long one kubeadm attempt waits for etcd. Default 10m.
+	Etcd Duration `yaml:"etcd,omitempty"`
+}
+
+// RoleOptions changes what an image of a role is made from.
+type RoleOptions struct {
+	Base string `yaml:"base,omitempty"`
+	// Packages are extra packages of the base.
+	Packages []string `yaml:"packages,omitempty"`
+}
+
+// Node is one machine.
+type Node struct {
+	// Name is the host name: a DNS label, unique.
+	Name string `yaml:"name"`
+	Role Role   `yaml:"role"`
+	// MAC of the interface that carries Address, unique.
+	MAC string `yaml:"mac"`
+	// Address in network.subnet, without prefix length, unique.
+	Address string `yaml:"address"`
+	// CPUs, Memory and Disk are what the machine has, where declared.
+	CPUs   int   `yaml:"cpus,omitempty"`
+	Memory Bytes `yaml:"memory,omitempty"`
+	Disk   Bytes `yaml:"disk,omitempty"`
+	// InstallDisk is the stable id of the disk to install to.
+	InstallDisk string            `yaml:"installDisk,omitempty"`
+	Labels      map[string]string `yaml:"labels,omitempty"`
+}
+
+// Lab is how the cluster runs in local QEMU machines.
+type Lab struct {
+	// CPUs, Memory and Disk of each machine. Defaults 2, 4GiB, 20GiB; a node's own win.
+	CPUs   int   `yaml:"cpus,omitempty"`
+	Memory Bytes `yaml:"memory,omitempty"`
+	Disk   Bytes `yaml:"disk,omitempty"`
+}
