@@ -29,6 +29,8 @@ type Spec struct {
 	// Upper takes what the command writes to the root; Work must be an empty
 	// directory on the same file system. Both must exist.
 	Upper, Work string
+	// InPlace lets the command change the only layer itself.
+	InPlace bool
 	// Mounts are made below the root, in order. /mnt is an empty tmpfs in
 	// which mount points are made on demand; other mount points must exist.
 	Mounts []Mount
@@ -120,6 +122,13 @@ func script(s Spec, root string) string {
 		p("mount -t overlay overlay -o %s %s", quote("lowerdir="+lower(s.Layers)), quote(root))
 	default:
 		p("mount --bind %s %s", quote(s.Layers[0]), quote(root))
+	}
+	for _, d := range []string{"proc", "sys", "dev", "tmp", "run", "mnt"} {
+		if s.InPlace || s.Upper != "" {
+			p("mkdir -p %s/%s", root, d)
+		}
+	}
+	if !s.InPlace && s.Upper == "" {
 		p("mount -o remount,bind,ro %s", quote(root))
 	}
 	p("mount -t proc proc %s/proc", root)

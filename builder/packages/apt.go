@@ -1,0 +1,138 @@
+package packages
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"imgbuild/builder/cache"
+)
+
+// apt runs the host's apt on a package database of our own. How the network is
+// reached (proxies, certificates) stays as the host's apt.conf.d has it.
+type apt struct {
+	dir    string
+	source Source
+}
+
+// archive is one archive of a distribution: its name in Package.Archive, the
+// distribution's own address and its suites.
+type archive struct {
+	name, address string
+	suites        []string
+}
+
+// archives of a base of the family apt. The addresses are the distribution's
+// own, as mmdebstrap(1) and sources.list(5) document them.
+func archives(s Source) ([]archive, error) {
+	if s.Family != "apt" {
+		return nil, fmt.Errorf("base %s: not built yet: only bases of the family apt are", s.Name)
+	}
+	main := "http://deb.debian.org/debian"
+	if s.Mirror != "" {
+		main = s.Mirror
+	}
+	list := []archive{{"debian", main, []string{s.Suite, s.Suite + "-updates"}}}
+	if s.Mirror == "" {
+		list = append(list, archive{"debian-security", "http://deb.debian.org/debian-security", []string{s.Suite + "-security"}})
+	}
+	return list, nil
+}
+
+// newApt makes the database in a scratch directory; done removes it.
+func newApt(c cache.Cache, s Source) (*apt, func(), error) {
+	list, err := archives(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir, done, err := c.Scratch("apt")
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &apt{dir: dir, source: s}
+	for _, d := range []string{"lists/partial", "archives/partial", "etc", "dpkg"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			done()
+			return nil, nil, fmt.Errorf("make apt database: %w", err)
+		}
+	}
+	var sources strings.Builder
+	for _, ar := range list {
+		for _, suite := range ar.suites {
+			fmt.Fprintf(&sources, "deb [signed-by=%s] %s %s %s\n", keyring, ar.address, suite, strings.Join(s.Components, " "))
+		}
+	}
+	files := map[string]string{"etc/sources.list": sources.String(), "dpkg/status": ""}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			done()
+			return nil, nil, fmt.Errorf("make apt database: %w", err)
+		}
+	}
+	return a, done, nil
+}
+
+// keyring holds Debian's archive keys: package debian-archive-keyring.
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+func (a *apt) options() []string {
+	o := []string{
+		"Dir::State::lists=" + filepath.Join(a.dir, "lists"),
+		"Dir::State::status=" + filepath.Join(a.dir, "dpkg/status"),
+		"Dir::State::extended_states=" + filepath.Join(a.dir, "extended_states"),
+		"Dir::Cache=" + a.dir,
+		"Dir::Cache::archives=" + filepath.Join(a.dir, "archives"),
+		"Dir::Etc::sourcelist=" + filepath.Join(a.dir, "etc/sources.list"),
+		"Dir::Etc::sourceparts=-",
+		"Dir::Etc::preferences=-", "Dir::Etc::preferencesparts=-",
+		"APT::Architecture=amd64", "APT::Architectures=amd64",
+		"APT::Install-Recommends=false", "APT::Install-Suggests=false",
+		"APT::Sandbox::User=root",
+		"Acquire::Languages=none", "Acquire::Retries=3", "Acquire::http::Timeout=30",
+		"Debug::NoLocking=true",
+	}
+	args := make([]string, 0, 2*len(o))
+	for _, v := range o {
+		args = append(args, "-o", v)
+	}
+	return args
+}
+
+// run gives the standard output of one apt command.
+func (a *apt) run(ctx context.Context, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, append(a.options(), args...)...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return "", fmt.Errorf("%s %s: %w", program, args[0], ctx.Err())
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s %s for base %s: %w: %s", program, args[0], a.source.Name, err, lastLines(stderr.String(), 4))
+	}
+	return stdout.String(), nil
+}
+
+func (a *apt) update(ctx context.Context) error {
+	if _, err := os.Stat(keyring); err != nil {
+		return fmt.Errorf("keyring of base %s: %w: install the package debian-archive-keyring", a.source.Name, err)
+	}
+	_, err := a.run(ctx, "apt-get", "update", "-q", "--error-on=any")
+	if err != nil {
+		return fmt.Errorf("read the package lists: %w: is the mirror reachable?", err)
+	}
+	return nil
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return strings.Join(lines, "; ")
+}

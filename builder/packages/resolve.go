@@ -1,0 +1,193 @@
+package packages
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+
+	"imgbuild/builder/cache"
+)
+
+// Tree is one set of packages to resolve: Want on top of the tree On.
+type Tree struct {
+	Name string
+	Want []string
+	// On names an earlier tree whose packages are there already; empty for a
+	// tree of its own, which then also gets the essential packages.
+	On string
+	// Provided are package names that count as installed: dependencies that the
+	// image meets in another way, or knowingly does not meet.
+	Provided []string
+}
+
+// Resolve pins the packages of each tree with all their dependencies, sorted
+// by name. It reads the base's signed package lists from its mirror; apt
+// refuses lists whose signature does not verify.
+func Resolve(ctx context.Context, c cache.Cache, s Source, trees []Tree) (map[string][]Package, error) {
+	a, done, err := newApt(c, s)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := a.update(ctx); err != nil {
+		return nil, err
+	}
+	result := map[string][]Package{}
+	for _, t := range trees {
+		pkgs, err := a.resolve(ctx, t, result[t.On])
+		if err != nil {
+			return nil, fmt.Errorf("resolve packages of %s: %w", t.Name, err)
+		}
+		result[t.Name] = pkgs
+	}
+	return result, nil
+}
+
+func (a *apt) resolve(ctx context.Context, t Tree, on []Package) ([]Package, error) {
+	if len(t.Want) == 0 {
+		return []Package{}, nil
+	}
+	if err := a.setInstalled(ctx, on, t.Provided); err != nil {
+		return nil, err
+	}
+	args := []string{"install", "--print-uris", "-qq", "-y", "--no-remove"}
+	if t.On == "" {
+		// apt counts itself as essential; an image installs nothing later.
+		args = append(args, "?and(?essential,?not(?name(^apt$)))")
+	}
+	out, err := a.run(ctx, "apt-get", append(args, t.Want...)...)
+	if err != nil {
+		return nil, err
+	}
+	uris, err := parseURIs(out)
+	if err != nil {
+		return nil, err
+	}
+	return a.describe(ctx, uris)
+}
+
+// setInstalled tells apt which packages the tree below holds.
+func (a *apt) setInstalled(ctx context.Context, on []Package, provided []string) error {
+	status := ""
+	if len(provided) > 0 {
+		status = "Package: imgbuild-provided\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n" +
+			"Maintainer: imgbuild\nDescription: what an image provides without a package\n" +
+			"Provides: " + strings.Join(provided, ", ") + "\n\n"
+	}
+	if len(on) > 0 {
+		args := []string{"show", "--no-all-versions"}
+		for _, p := range on {
+			args = append(args, p.Name+":"+p.Arch+"="+p.Version)
+		}
+		for i, arg := range args {
+			args[i] = strings.Replace(arg, ":all=", "=", 1)
+		}
+		out, err := a.run(ctx, "apt-cache", args...)
+		if err != nil {
+			return err
+		}
+		for _, stanza := range strings.Split(strings.TrimSpace(out), "\n\n") {
+			status += stanza + "\nStatus: install ok installed\n\n"
+		}
+	}
+	return os.WriteFile(filepath.Join(a.dir, "dpkg/status"), []byte(status), 0o644)
+}
+
+// uri is one line of apt-get --print-uris: 'URI' FILE SIZE HASH:DIGEST.
+type uri struct {
+	address, file string
+	size          int64
+}
+
+func parseURIs(out string) ([]uri, error) {
+	var list []uri
+	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+		if line == "" {
+			continue
+		}
+		f := strings.Fields(line)
+		if len(f) < 3 || !strings.HasPrefix(f[0], "'") {
+			return nil, fmt.Errorf("apt-get --print-uris: unexpected line %q", line)
+		}
+		size, err := strconv.ParseInt(f[2], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("apt-get --print-uris: size in line %q: %w", line, err)
+		}
+		list = append(list, uri{strings.Trim(f[0], "'"), f[1], size})
+	}
+	return list, nil
+}
+
+// describe turns addresses into packages, with the SHA-256 of the signed lists.
+func (a *apt) describe(ctx context.Context, uris []uri) ([]Package, error) {
+	args := []string{"show", "--no-all-versions"}
+	for _, u := range uris {
+		// NAME_VERSION_ARCH.deb, with the version's colon as %3a.
+		f := strings.Split(strings.TrimSuffix(u.file, ".deb"), "_")
+		if len(f) != 3 {
+			return nil, fmt.Errorf("apt-get --print-uris: unexpected file name %q", u.file)
+		}
+		args = append(args, f[0]+"="+strings.ReplaceAll(f[1], "%3a", ":"))
+	}
+	out, err := a.run(ctx, "apt-cache", args...)
+	if err != nil {
+		return nil, err
+	}
+	digest := map[string]Package{}
+	for _, stanza := range strings.Split(out, "\n\n") {
+		f := fields(stanza)
+		digest[f["Filename"]] = Package{
+			Name: f["Package"], Version: f["Version"], Arch: f["Architecture"],
+			File: f["Filename"], SHA256: f["SHA256"],
+		}
+	}
+	list, err := archives(a.source)
+	if err != nil {
+		return nil, err
+	}
+	pkgs := make([]Package, 0, len(uris))
+	for _, u := range uris {
+		name, file := inArchive(list, u.address)
+		p, ok := digest[file]
+		if !ok || p.SHA256 == "" {
+			return nil, fmt.Errorf("package file %s: not in the signed package lists", u.file)
+		}
+		p.Archive, p.Size = name, u.size
+		pkgs = append(pkgs, p)
+	}
+	sort.Slice(pkgs, func(i, j int) bool { return pkgs[i].Name < pkgs[j].Name })
+	return pkgs, nil
+}
+
+// inArchive finds the archive of an address by the longest address that it
+// starts with, and the path below that.
+func inArchive(list []archive, address string) (name, file string) {
+	best := ""
+	for _, ar := range list {
+		prefix := strings.TrimSuffix(ar.address, "/") + "/"
+		if strings.HasPrefix(address, prefix) && len(prefix) > len(best) {
+			best, name, file = prefix, ar.name, strings.TrimPrefix(address, prefix)
+		}
+	}
+	if plain, err := url.PathUnescape(file); err == nil {
+		file = plain
+	}
+	return name, file
+}
+
+// fields reads one stanza of a Debian control file (deb822(5)); continuation
+// lines are dropped, since nothing here needs them.
+func fields(stanza string) map[string]string {
+	m := map[string]string{}
+	for _, line := range strings.Split(stanza, "\n") {
+		if k, v, ok := strings.Cut(line, ":"); ok && !strings.HasPrefix(line, " ") {
+			m[k] = strings.TrimSpace(v)
+		}
+	}
+	return m
+}

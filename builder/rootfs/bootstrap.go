@@ -1,0 +1,129 @@
+package rootfs
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"imgbuild/builder/packages"
+	"imgbuild/builder/sandbox"
+)
+
+// large is the size in bytes from which a package is not unpacked ahead: no
+// maintainer script needs the kernel or the like.
+const large = 12 << 20
+
+// bootstrap makes a Debian tree in the empty dir, in the three steps that
+// debootstrap and mmdebstrap use: unpack files so that maintainer scripts can
+// run at all, install the essential packages, then all others.
+func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Package) error {
+	if err := m.extract(ctx, dir, pkgs); err != nil {
+		return err
+	}
+	for _, d := range []string{"var/lib/dpkg/info", "var/lib/dpkg/updates", "etc"} {
+		if err := mkdirAll(filepath.Join(dir, d)); err != nil {
+			return err
+		}
+	}
+	files := map[string]string{
+		"var/lib/dpkg/status": "", "var/lib/dpkg/available": "",
+		"etc/machine-id": "uninitialized\n",
+		// No service starts while packages are installed (invoke-rc.d(8)).
+		"usr/sbin/policy-rc.d": "#!/bin/sh\nexit 101\n",
+	}
+	for name, content := range files {
+		mode := 0o644
+		if strings.HasSuffix(name, ".d") {
+			mode = 0o755
+		}
+		if err := writeFile(filepath.Join(dir, name), []byte(content), fileMode(uint32(mode))); err != nil {
+			return err
+		}
+	}
+	essential, err := m.essential(ctx, pkgs)
+	if err != nil {
+		return err
+	}
+	for _, step := range []struct {
+		pkgs   []packages.Package
+		action []string
+	}{
+		{essential, []string{"--install", "--force-depends"}},
+		{pkgs, []string{"--unpack", "--force-depends", "--skip-same-version"}},
+		{nil, []string{"--configure", "--pending", "--force-depends"}},
+	} {
+		mounts, argv := m.install(step.pkgs, step.action...)
+		err := sandbox.Run(ctx, sandbox.Spec{
+			Layers: []string{dir}, InPlace: true, Mounts: mounts,
+			Env: m.env(), Argv: argv, Stdout: m.Output, Stderr: m.Output,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// extract unpacks the files of all packages but the large ones. base-files
+// comes first: it holds the links /bin, /lib and /sbin that others' paths go
+// through.
+func (m Maker) extract(ctx context.Context, dir string, pkgs []packages.Package) error {
+	for _, p := range pkgs {
+		if p.Name == "base-files" {
+			if err := m.extractOne(ctx, dir, p); err != nil {
+				return err
+			}
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2)
+	for _, p := range pkgs {
+		if p.Name == "base-files" || p.Size >= large {
+			continue
+		}
+		g.Go(func() error { return m.extractOne(ctx, dir, p) })
+	}
+	return g.Wait()
+}
+
+func (m Maker) extractOne(ctx context.Context, dir string, p packages.Package) error {
+	out, err := exec.CommandContext(ctx, "dpkg-deb", "--extract", packages.File(m.Cache, p), dir).CombinedOutput()
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("unpack package %s: %w: %s", p.Name, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// essential are the packages with the control field Essential: yes.
+func (m Maker) essential(ctx context.Context, pkgs []packages.Package) ([]packages.Package, error) {
+	marked := make([]bool, len(pkgs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(2)
+	for i, p := range pkgs {
+		g.Go(func() error {
+			out, err := exec.CommandContext(ctx, "dpkg-deb", "--field", packages.File(m.Cache, p), "Essential").Output()
+			if err != nil {
+				return fmt.Errorf("read package %s: %w", p.Name, err)
+			}
+			marked[i] = strings.TrimSpace(string(out)) == "yes"
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var list []packages.Package
+	for i, p := range pkgs {
+		if marked[i] {
+			list = append(list, p)
+		}
+	}
+	return list, nil
+}
