@@ -1,4 +1,5 @@
 #!/bin/bash
+# shellcheck disable=SC2154 # dracut sets the variables that a module reads
 # dracut module of imgbuild: finds and grows the state partition, decides
 # whether this is a first boot, and lays out /etc, /opt and /var, so that the
 # stock Ignition module finds a root it can write to.
@@ -28,8 +29,7 @@ install() {
     inst_script "$moddir/stop.sh" /usr/lib/imgbuild/stop.sh
     inst_simple "$moddir/platforms" /usr/lib/imgbuild/platforms
 
-    # shellcheck disable=SC2154 # set by dracut
-    for unit in state layout done; do
+    for unit in state layout "done"; do
         inst_simple "$moddir/imgbuild-$unit.service" "$systemdsystemunitdir/imgbuild-$unit.service"
     done
     $SYSTEMCTL -q --root="$initdir" add-requires initrd.target imgbuild-state.service || exit 1

@@ -94,6 +94,7 @@ detect_platform() {
     modprobe -q qemu_fw_cfg
     while [[ -z $id ]] && read -r platform file pattern; do
         [[ $platform == \#* || -z $platform ]] && continue
+        # shellcheck disable=SC2053 # the table's third column is a glob
         if [[ $pattern == exists ]]; then
             [[ -e $file ]] && id=$platform
         elif [[ -r $file && $(tr -d '\0' < "$file") == $pattern ]]; then
