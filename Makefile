@@ -9,7 +9,7 @@ test: host-packages check shell
 	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -timeout 60m ./builder/...
 
 format:
-	@test -z "$$(gofmt -l builder cluster ignition)" || { gofmt -d builder cluster ignition; exit 1; }
+	@test -z "$$(gofmt -l builder cluster cmd ignition)" || { gofmt -d builder cluster cmd ignition; exit 1; }
 
 vet:
 	$(GO) vet ./...

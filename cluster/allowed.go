@@ -1,0 +1,34 @@
+package cluster
+
+// The lists below are what cluster.yaml accepts. Validation and the JSON
+// Schema share them.
+
+// Topologies are the accepted values of topology.
+func Topologies() []Topology { return []Topology{Single, Stacked, ExternalEtcd} }
+
+// Roles are the accepted roles of a node.
+func Roles() []Role {
+	return []Role{RoleLB, RoleHarbor, RoleMaster, RoleEtcd, RoleWorker, RoleRook}
+}
+
+// Sizes are the accepted values of size.
+func Sizes() []Size { return []Size{SizeTest, SizeProduction} }
+
+// Bases are the accepted distribution releases.
+func Bases() []string {
+	return []string{"debian-13", "debian-12", "ubuntu-24.04", "ubuntu-22.04", "rocky-9", "rocky-10"}
+}
+
+// KubernetesVersions are the releases that this imgbuild has components for.
+func KubernetesVersions() []string { return []string{"v1.36.3"} }
+
+// CNIs are the accepted pod networks.
+func CNIs() []string { return []string{"flannel", "none"} }
+
+// LoadBalancerModes are the accepted values of loadBalancer.mode.
+func LoadBalancerModes() []LoadBalancerMode {
+	return []LoadBalancerMode{LBKeepalived, LBExternal, LBNone}
+}
+
+// RegistryKinds are the accepted values of registry.kind.
+func RegistryKinds() []RegistryKind { return []RegistryKind{RegistryHarbor, RegistryDistribution} }

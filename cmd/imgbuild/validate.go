@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"imgbuild/cluster"
+)
+
+func newValidateCmd(a *app) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "validate",
+		GroupID: groupDescribe,
+		Short:   "Check a cluster.yaml completely",
+		Long: `Validate reads cluster.yaml and reports everything that is wrong with it at
+once, each with its line, its field, and what was expected. Warnings are advice:
+they do not make the file invalid.
+
+With -o json it prints one object, whether the file is valid or not:
+
+  {"valid": false,
+   "errors": [{"file": "cluster.yaml", "line": 12, "field": "nodes[2].address", "message": "..."}],
+   "warnings": []}
+
+It exits with 0 when the file is valid and with 2 when it is not.`,
+		Example: `  imgbuild validate
+  imgbuild validate -c other.yaml -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			switch output {
+			case "json":
+				return validateJSON(a)
+			case "text":
+				return validateText(a)
+			}
+			return usageError{fmt.Errorf("--output %s: expected text or json", output)}
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "`text|json`")
+	return cmd
+}
+
+func validateText(a *app) error {
+	c, err := a.loadCluster()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.Stdout, "%s is valid: cluster %s, %s, %d nodes\n",
+		a.clusterFile, c.Name, c.Topology, len(c.Nodes))
+	return err
+}
+
+func validateJSON(a *app) error {
+	_, problems := cluster.Load(a.clusterFile)
+	if err := writeValidation(a.Stdout, problems); err != nil {
+		return err
+	}
+	if n := len(problems.Errors()); n > 0 {
+		return usageError{fmt.Errorf("%s is not valid: %d error(s)", a.clusterFile, n)}
+	}
+	return nil
+}
+
+// writeValidation prints the object that scripts rely on. The lists are never
+// null.
+func writeValidation(w io.Writer, problems cluster.Problems) error {
+	result := struct {
+		Valid    bool             `json:"valid"`
+		Errors   cluster.Problems `json:"errors"`
+		Warnings cluster.Problems `json:"warnings"`
+	}{
+		Valid:    problems.Err() == nil,
+		Errors:   problems.Errors(),
+		Warnings: problems.Warnings(),
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(result)
+}
