@@ -19,26 +19,32 @@ type Cluster struct {
 	// Topology is how etcd and the masters relate.
 	Topology Topology `yaml:"topology"`
 	// Size selects the minimum node sizes that validation demands.
+	// Default: production.
 	Size Size `yaml:"size,omitempty"`
 	// Base is the distribution release that images are made from, for every
-	// role that has no entry of its own under roles.
+	// role that has no entry of its own under roles. Default: debian-13.
 	Base string `yaml:"base,omitempty"`
 	// Mirrors maps a base to the mirror its packages come from. A base without
 	// an entry uses the distribution's own mirrors.
-	Mirrors    map[string]string `yaml:"mirrors,omitempty"`
-	Kubernetes Kubernetes        `yaml:"kubernetes,omitempty"`
+	Mirrors map[string]string `yaml:"mirrors,omitempty"`
+	// Kubernetes is what the control plane is told.
+	Kubernetes Kubernetes `yaml:"kubernetes,omitempty"`
 	// LoadBalancer says how the API is reached by more than one master.
 	LoadBalancer LoadBalancer `yaml:"loadBalancer,omitempty"`
-	Network      Network      `yaml:"network"`
+	// Network is what all nodes share.
+	Network Network `yaml:"network"`
 	// Registry is where nodes pull images that are not baked.
 	Registry Registry `yaml:"registry,omitempty"`
-	SSH      SSH      `yaml:"ssh,omitempty"`
+	// SSH lets people in; without keys sshd stays off.
+	SSH SSH `yaml:"ssh,omitempty"`
 	// Timeouts of the first boot.
 	Timeouts Timeouts `yaml:"timeouts,omitempty"`
 	// Roles changes what an image of a role is made from.
 	Roles map[Role]RoleOptions `yaml:"roles,omitempty"`
-	Nodes []Node               `yaml:"nodes"`
-	Lab   Lab                  `yaml:"lab,omitempty"`
+	// Nodes are the machines. The first master starts the cluster.
+	Nodes []Node `yaml:"nodes"`
+	// Lab is how the cluster runs in local QEMU machines.
+	Lab Lab `yaml:"lab,omitempty"`
 }
 
 // Topology is how etcd and the masters relate.
@@ -81,12 +87,16 @@ const (
 type Kubernetes struct {
 	// Version is a full version, for example v1.36.3.
 	Version string `yaml:"version,omitempty"`
-	// PodSubnet and ServiceSubnet are CIDRs that must not overlap each other
-	// or network.subnet.
-	PodSubnet     string `yaml:"podSubnet,omitempty"`
+	// PodSubnet is an IPv4 CIDR that overlaps neither serviceSubnet nor
+	// network.subnet; every node gets a /24 of it. Default: 10.244.0.0/16.
+	PodSubnet string `yaml:"podSubnet,omitempty"`
+	// ServiceSubnet is an IPv4 CIDR that overlaps neither podSubnet nor
+	// network.subnet. Default: 10.96.0.0/12.
 	ServiceSubnet string `yaml:"serviceSubnet,omitempty"`
-	DNSDomain     string `yaml:"dnsDomain,omitempty"`
+	// DNSDomain is what the names of Services end in. Default: cluster.local.
+	DNSDomain string `yaml:"dnsDomain,omitempty"`
 	// CNI is the pod network: "flannel", or "none" to bring one's own.
+	// Default: flannel.
 	CNI string `yaml:"cni,omitempty"`
 	// CertSANs are extra names or addresses of the API server's certificate.
 	CertSANs []string `yaml:"certSANs,omitempty"`
@@ -110,12 +120,15 @@ const (
 
 // LoadBalancer says how the API is reached.
 type LoadBalancer struct {
+	// Mode is who moves the API's address. Default: none for the topology
+	// single, else keepalived.
 	Mode LoadBalancerMode `yaml:"mode,omitempty"`
-	// Address is the VIP or the external balancer's address or name.
+	// Address is the VIP, which is a free address in network.subnet, or the
+	// external balancer's address or name.
 	Address string `yaml:"address,omitempty"`
 	// Port of the API at Address. Default 6443, or 8443 with coLocated.
 	Port int `yaml:"port,omitempty"`
-	// VirtualRouterID is keepalived's, 1-255, unique on the segment.
+	// VirtualRouterID is keepalived's, 1-255, unique on the segment. Default: 51.
 	VirtualRouterID int `yaml:"virtualRouterID,omitempty"`
 	// CoLocated runs haproxy and keepalived on the masters: test sizes only.
 	CoLocated bool `yaml:"coLocated,omitempty"`
@@ -123,8 +136,9 @@ type LoadBalancer struct {
 
 // Network is what all nodes share.
 type Network struct {
-	// Subnet is the nodes' CIDR.
-	Subnet  string `yaml:"subnet"`
+	// Subnet is the nodes' IPv4 CIDR.
+	Subnet string `yaml:"subnet"`
+	// Gateway is the router's address in subnet; none is allowed (air gap).
 	Gateway string `yaml:"gateway,omitempty"`
 	// DNS are resolvers' addresses; none is allowed (air gap).
 	DNS []string `yaml:"dns,omitempty"`
@@ -143,8 +157,11 @@ const (
 
 // Registry is where nodes pull images that are not baked.
 type Registry struct {
+	// Kind is the software of the nodes of role harbor. Default: harbor, where
+	// there are such nodes.
 	Kind RegistryKind `yaml:"kind,omitempty"`
-	// Host is the registry's DNS name or address, without a scheme.
+	// Host is the registry's DNS name or address, without a scheme, with or
+	// without a port. Default: the address of the only node of role harbor.
 	Host string `yaml:"host,omitempty"`
 	// UpstreamFallback lets nodes pull from the internet where the registry
 	// lacks an image.
@@ -153,6 +170,7 @@ type Registry struct {
 
 // SSH lets people in; without keys sshd stays off.
 type SSH struct {
+	// AuthorizedKeys are public keys, one line of a *.pub file each.
 	AuthorizedKeys []string `yaml:"authorizedKeys,omitempty"`
 }
 
@@ -166,6 +184,7 @@ type Timeouts struct {
 
 // RoleOptions changes what an image of a role is made from.
 type RoleOptions struct {
+	// Base of this role's image, where it is not the cluster's.
 	Base string `yaml:"base,omitempty"`
 	// Packages are extra packages of the base.
 	Packages []string `yaml:"packages,omitempty"`
@@ -175,24 +194,32 @@ type RoleOptions struct {
 type Node struct {
 	// Name is the host name: a DNS label, unique.
 	Name string `yaml:"name"`
-	Role Role   `yaml:"role"`
+	// Role is what the machine does in the cluster.
+	Role Role `yaml:"role"`
 	// MAC of the interface that carries Address, unique.
 	MAC string `yaml:"mac"`
 	// Address in network.subnet, without prefix length, unique.
 	Address string `yaml:"address"`
-	// CPUs, Memory and Disk are what the machine has, where declared.
-	CPUs   int   `yaml:"cpus,omitempty"`
+	// CPUs is how many the machine has; checked against size where declared.
+	CPUs int `yaml:"cpus,omitempty"`
+	// Memory that the machine has; checked against size where declared.
 	Memory Bytes `yaml:"memory,omitempty"`
-	Disk   Bytes `yaml:"disk,omitempty"`
-	// InstallDisk is the stable id of the disk to install to.
-	InstallDisk string            `yaml:"installDisk,omitempty"`
-	Labels      map[string]string `yaml:"labels,omitempty"`
+	// Disk is the size of the disk that the image is on; checked against size
+	// where declared.
+	Disk Bytes `yaml:"disk,omitempty"`
+	// InstallDisk is the stable path of the disk to install to, such as
+	// /dev/disk/by-id/….
+	InstallDisk string `yaml:"installDisk,omitempty"`
+	// Labels of the Kubernetes node.
+	Labels map[string]string `yaml:"labels,omitempty"`
 }
 
 // Lab is how the cluster runs in local QEMU machines.
 type Lab struct {
-	// CPUs, Memory and Disk of each machine. Defaults 2, 4GiB, 20GiB; a node's own win.
-	CPUs   int   `yaml:"cpus,omitempty"`
+	// CPUs of each machine that declares none. Default: 2.
+	CPUs int `yaml:"cpus,omitempty"`
+	// Memory of each machine that declares none. Default: 4GiB.
 	Memory Bytes `yaml:"memory,omitempty"`
-	Disk   Bytes `yaml:"disk,omitempty"`
+	// Disk of each machine that declares none. Default: 20GiB.
+	Disk Bytes `yaml:"disk,omitempty"`
 }

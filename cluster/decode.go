@@ -120,7 +120,9 @@ func (d *decoder) scalar(n *yaml.Node, path, tag, expected string) bool {
 		return true
 	}
 	hint := ""
-	if tag == "!!str" && n.Kind == yaml.ScalarNode && !isNull(n) {
+	if isNull(n) {
+		hint = ": give a value or remove the key"
+	} else if tag == "!!str" && n.Kind == yaml.ScalarNode {
 		hint = ": put it in quotes"
 	}
 	d.fail(n, path, "expected %s, got %s%s", expected, describe(n), hint)

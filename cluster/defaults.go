@@ -50,12 +50,14 @@ func (c *Cluster) setDefaults() {
 
 func (c *Cluster) setLoadBalancerDefaults() {
 	lb := &c.LoadBalancer
-	if c.Topology == Single {
+	switch c.Topology {
+	case Single:
 		or(&lb.Mode, LBNone)
+	case Stacked, ExternalEtcd:
+		or(&lb.Mode, LBKeepalived)
 	}
-	or(&lb.Mode, LBKeepalived)
 	switch {
-	case lb.Mode == LBNone:
+	case lb.Mode != LBKeepalived && lb.Mode != LBExternal:
 		return
 	case lb.CoLocated:
 		or(&lb.Port, coLocatedPort)

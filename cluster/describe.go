@@ -57,22 +57,23 @@ func oneOf[T ~string](got T, allowed []T) string {
 		words[i] = string(a)
 	}
 	message := fmt.Sprintf("expected %s, got %q", words[0], short(string(got)))
-	if len(words) > 1 {
-		message = fmt.Sprintf("expected one of %s, got %q", strings.Join(words, ", "), short(string(got)))
+	if len(words) == 1 {
+		return message
 	}
+	message = fmt.Sprintf("expected one of %s, got %q", strings.Join(words, ", "), short(string(got)))
 	if near := nearest(string(got), words); near != "" {
 		message += ": did you mean " + near + "?"
 	}
 	return message
 }
 
-// nearest is the word that was probably meant, or "": at most a third of the
-// letters may differ, capitals do not count.
+// nearest is the word that was probably meant, or "": at most half of the
+// letters may differ, and no more than three. Capitals do not count.
 func nearest(word string, words []string) string {
 	if len(word) > 64 {
 		return ""
 	}
-	best, bestDistance := "", len(word)/3+1
+	best, bestDistance := "", min(len(word)/2+1, 4)
 	for _, w := range words {
 		d := distance(strings.ToLower(word), strings.ToLower(w))
 		if d < bestDistance {

@@ -9,8 +9,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
+	"sort"
 	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
@@ -73,6 +72,14 @@ func parse(data []byte) (*Cluster, Problems) {
 	c := &Cluster{}
 	d := decode(document, c)
 	c.setDefaults()
+	// These two decide what other fields may be: where they cannot be read, no
+	// default stands in for what was meant.
+	if d.isBad("size") {
+		c.Size = ""
+	}
+	if d.isBad("loadBalancer.mode") {
+		c.LoadBalancer.Mode = ""
+	}
 	problems := d.problems
 	for _, p := range c.Validate() {
 		// One mistake is one problem: where a field could not be read, what
@@ -96,24 +103,35 @@ func readDocument(data []byte) (*yaml.Node, *Problem) {
 	if line, what := unprintable(data); line > 0 {
 		return fail(line, "%s: expected UTF-8 text", what)
 	}
-	decoder := yaml.NewDecoder(bytes.NewReader(data))
-	var document yaml.Node
-	err := decoder.Decode(&document)
-	if errors.Is(err, io.EOF) || err == nil && isNull(document.Content[0]) {
+	nodes, err := documents(data)
+	switch {
+	case err != nil:
+		return fail(syntaxLine(data, err), "not valid YAML: %s", parserLine.ReplaceAllString(err.Error(), ""))
+	case len(nodes) == 0 || isNull(nodes[0].Content[0]):
 		return fail(1, "is empty: start with `imgbuild init > cluster.yaml`")
+	case len(nodes) > 1:
+		return fail(nodes[1].Line, "a second YAML document starts here: expected one cluster per file")
 	}
-	if err != nil {
-		line, message := syntaxError(err)
-		return fail(line, "%s", message)
+	return nodes[0].Content[0], nil
+}
+
+// documents parses the first two YAML documents in data: a third would say
+// nothing new.
+func documents(data []byte) ([]*yaml.Node, error) {
+	var nodes []*yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(data))
+	for len(nodes) < 2 {
+		node := &yaml.Node{}
+		err := decoder.Decode(node)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		nodes = append(nodes, node)
 	}
-	var second yaml.Node
-	if err := decoder.Decode(&second); err == nil {
-		return fail(max(second.Line, 1), "a second YAML document starts here: expected one cluster per file")
-	} else if !errors.Is(err, io.EOF) {
-		line, message := syntaxError(err)
-		return fail(line, "%s", message)
-	}
-	return document.Content[0], nil
+	return nodes, nil
 }
 
 // unprintable finds the first line with bytes that no text file has. The YAML
@@ -130,16 +148,17 @@ func unprintable(data []byte) (line int, what string) {
 	return 0, ""
 }
 
-var syntaxLine = regexp.MustCompile(`^line (\d+): `)
+// parserLine is how the parser's messages begin. The line in them is often
+// that of the block around the mistake, or one too low.
+var parserLine = regexp.MustCompile(`^yaml: (line \d+: )?`)
 
-// syntaxError takes the line out of the parser's message, which has none where
-// the mistake is in the first line.
-func syntaxError(err error) (line int, message string) {
-	message = strings.TrimPrefix(err.Error(), "yaml: ")
-	line = 1
-	if m := syntaxLine.FindStringSubmatch(message); m != nil {
-		line, _ = strconv.Atoi(m[1])
-		message = strings.TrimPrefix(message, m[0])
-	}
-	return line, "not valid YAML: " + message
+// syntaxLine is the line of a syntax error: the first one that makes the parser
+// give up just as it does on the whole file. The parser reads forwards, so once
+// it has given up, no further line changes what it says.
+func syntaxLine(data []byte, whole error) int {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	return 1 + sort.Search(len(lines)-1, func(i int) bool {
+		_, err := documents(bytes.Join(lines[:i+1], nil))
+		return err != nil && err.Error() == whole.Error()
+	})
 }

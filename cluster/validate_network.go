@@ -125,7 +125,8 @@ func broadcast(p netip.Prefix) netip.Addr {
 
 func (v *checker) loadBalancer() {
 	lb := v.c.LoadBalancer
-	if !allowed(v, "loadBalancer.mode", lb.Mode, LoadBalancerModes()) {
+	// The mode has a default wherever the topology is known.
+	if lb.Mode == "" || !allowed(v, "loadBalancer.mode", lb.Mode, LoadBalancerModes()) {
 		return
 	}
 	switch lb.Mode {

@@ -12,6 +12,10 @@ import (
 // maxCPUs is beyond any machine; more is a typing mistake.
 const maxCPUs = 1024
 
+// maxNodes is Kubernetes' own limit:
+// https://kubernetes.io/docs/setup/best-practices/cluster-large/
+const maxNodes = 5000
+
 // runsKubelet says whether machines of the role are Kubernetes nodes.
 func (r Role) runsKubelet() bool { return r == RoleMaster || r == RoleWorker || r == RoleRook }
 
@@ -30,6 +34,10 @@ func (v *checker) claim(t taken, value, field string) {
 func (v *checker) nodes() {
 	if len(v.c.Nodes) == 0 {
 		v.errorf("nodes", "is required: expected at least one node of role master")
+	}
+	if len(v.c.Nodes) > maxNodes {
+		v.errorf("nodes", "expected at most %d nodes, got %d", maxNodes, len(v.c.Nodes))
+		return
 	}
 	names, macs, addresses := taken{}, taken{}, taken{}
 	if a, err := netip.ParseAddr(v.c.Network.Gateway); err == nil {

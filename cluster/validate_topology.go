@@ -67,7 +67,7 @@ func (v *checker) externalEtcd() {
 	}
 	etcd := v.count(RoleEtcd)
 	switch {
-	case etcd == 1 && v.c.Size == SizeTest:
+	case etcd == 1 && v.c.Size != SizeProduction:
 		v.warnf("nodes", "one node of role etcd: the cluster stops when it does")
 	case etcd < 3:
 		v.errorf("nodes", "topology external-etcd needs an odd number of nodes of role etcd, at least 3 (1 with size test), got %d", etcd)
@@ -94,7 +94,7 @@ func (v *checker) balancers() {
 
 func (v *checker) keepalived(lb LoadBalancer, count int) {
 	switch {
-	case lb.CoLocated && v.c.Size != SizeTest:
+	case lb.CoLocated && v.c.Size == SizeProduction:
 		v.errorf("loadBalancer.coLocated", "balancers on the masters are for size test only: expected nodes of role lb with size %s", v.c.Size)
 	case lb.CoLocated && count > 0:
 		v.forbid(RoleLB, "loadBalancer.coLocated puts the balancers on the masters: remove the node or coLocated")

@@ -67,10 +67,10 @@ func unit(name string) (int64, bool) {
 	return 0, false
 }
 
-// String is exact: the largest binary unit that divides the amount.
+// String is exact: the largest unit that divides the amount.
 func (b Bytes) String() string {
-	for i, name := range []string{"TiB", "GiB", "MiB", "KiB"} {
-		size := int64(1) << (10 * (4 - i))
+	for _, name := range []string{"TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "KB"} {
+		size, _ := unit(name)
 		if b != 0 && int64(b)%size == 0 {
 			return fmt.Sprintf("%d%s", int64(b)/size, name)
 		}

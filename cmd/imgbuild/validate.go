@@ -49,7 +49,7 @@ func validateText(a *app) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.Stdout, "%s is valid: cluster %s, %s, %d nodes\n",
+	_, err = fmt.Fprintf(a.Stdout, "%s is valid: cluster %s, %s, %d node(s)\n",
 		a.clusterFile, c.Name, c.Topology, len(c.Nodes))
 	return err
 }
