@@ -1,58 +1,46 @@
 package components
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
-	"syscall"
+	"runtime"
 	"time"
 
 	"imgbuild/builder/cache"
 )
 
-// Builder compiles components. The go command's own settings say where modules
-// come from; the checksum database verifies them.
+// Builder makes components. Its fields are set once. Build one component at a
+// time: a compilation uses the whole machine already.
 type Builder struct {
 	Cache cache.Cache
-	// Offline forbids the go command to fetch modules.
+	// Tools is the directory of the tools tree, and ToolsKey changes with its
+	// packages. Only components that hold C use them: those are kept in the
+	// cache under both their inputs and ToolsKey.
+	Tools, ToolsKey string
+	// Offline forbids fetching modules.
 	Offline bool
-	Log     *slog.Logger
+	// Jobs is how many compilers run at a time. The default, at most 2, keeps a
+	// build below 2 GiB of memory.
+	Jobs int
+	// Log gets a line per step, and one every half minute of a long one.
+	Log *slog.Logger
 }
 
-// GoVersion is the release of the go command in use, for example "go1.26.8".
-func GoVersion(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "env", "GOVERSION").Output()
-	if err != nil {
-		return "", fmt.Errorf("go env GOVERSION: %w: install Go and have it on PATH", err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-// Build returns the cache directory of a component, with its programs in bin/.
-// It refuses a component that this imgbuild would make differently.
+// Build returns the directory of the component: its programs are in bin/, and
+// what component.yaml copies is beside that. It is in the cache afterwards and
+// must not be changed. A component that is not what this imgbuild would make
+// is an error, and so is another Go release than the pinned one.
 func (b Builder) Build(ctx context.Context, c Component) (string, error) {
-	version, err := GoVersion(ctx)
+	s, err := b.verify(c)
 	if err != nil {
 		return "", err
 	}
-	now, err := Resolve(c.Name, version)
-	if err != nil {
-		return "", err
-	}
-	if now != c {
-		return "", fmt.Errorf("component %s: imgbuild.lock has %s with inputs %.12s, this imgbuild makes %s with inputs %.12s: run imgbuild lock",
-			c.Name, c.Version, c.Inputs, now.Version, now.Inputs)
-	}
-	dir, _, err := b.Cache.Dir(ctx, "components", c.Inputs, func(ctx context.Context, dir string) error {
-		return b.compile(ctx, c.Name, dir)
+	dir, _, err := b.Cache.Dir(ctx, "components/"+c.Name, b.key(s, c), func(ctx context.Context, dir string) error {
+		return b.compile(ctx, s, c, dir)
 	})
 	if err != nil {
 		return "", fmt.Errorf("component %s: %w", c.Name, err)
@@ -60,82 +48,133 @@ func (b Builder) Build(ctx context.Context, c Component) (string, error) {
 	return dir, nil
 }
 
-func (b Builder) compile(ctx context.Context, name, out string) error {
-	s, err := load(name)
+// verify checks that c is what this imgbuild makes under that name.
+func (b Builder) verify(c Component) (Spec, error) {
+	s, err := Find(c.Name)
 	if err != nil {
-		return err
+		return Spec{}, err
 	}
-	source, done, err := b.Cache.Scratch("component")
+	if c.Source != SourceModules {
+		return Spec{}, fmt.Errorf("component %s: imgbuild.lock has source %q, this imgbuild makes %q only: run imgbuild lock", c.Name, c.Source, SourceModules)
+	}
+	if c.Go == "" {
+		return Spec{}, fmt.Errorf("component %s: imgbuild.lock names no Go release: run imgbuild lock", c.Name)
+	}
+	want, err := Resolve(c.Name, c.Go)
+	if err != nil {
+		return Spec{}, err
+	}
+	if c.Version != want.Version {
+		return Spec{}, fmt.Errorf("component %s: imgbuild.lock has version %s, this imgbuild has %s: run imgbuild lock", c.Name, c.Version, want.Version)
+	}
+	if c.Inputs != want.Inputs {
+		return Spec{}, fmt.Errorf("component %s: imgbuild.lock has inputs %.12s…, this imgbuild has %.12s…: run imgbuild lock", c.Name, c.Inputs, want.Inputs)
+	}
+	return s, nil
+}
+
+// compile makes the component in dir.
+func (b Builder) compile(ctx context.Context, s Spec, c Component, dir string) error {
+	if s.NeedsTools() {
+		if err := b.checkTools(); err != nil {
+			return err
+		}
+	}
+	w, done, err := b.newWorkspace(s)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if err := unpack(name, source); err != nil {
-		return err
-	}
-	for _, program := range slices.Sorted(maps.Keys(s.Programs)) {
-		start := time.Now()
-		if err := b.goBuild(ctx, source, s, program, filepath.Join(out, "bin", program)); err != nil {
-			return err
-		}
-		b.Log.Info("compiled", "component", name, "program", program, "seconds", int(time.Since(start).Seconds()))
-	}
-	return nil
-}
-
-// unpack writes a component's folder to dir, as the go command wants it.
-func unpack(name, dir string) error {
-	list, err := files(name)
+	w.go_, err = readToolchain(ctx)
 	if err != nil {
 		return err
 	}
-	for _, f := range list {
-		data, err := folders.ReadFile(name + "/" + f)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, moduleName(f)), data, 0o644); err != nil {
-			return err
+	if w.go_.version != c.Go {
+		return fmt.Errorf("imgbuild.lock wants %s to compile it, this host has %s: install that release of Go or run imgbuild lock", c.Go, w.go_.version)
+	}
+	if err := w.fetch(ctx); err != nil {
+		return err
+	}
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
+		return err
+	}
+	if err := w.buildPrograms(ctx, dir); err != nil {
+		return err
+	}
+	if err := w.takeFromModule(ctx, dir); err != nil {
+		return err
+	}
+	return checkOutputs(s, dir)
+}
+
+func (b Builder) checkTools() error {
+	if b.Tools == "" {
+		return errors.New("it holds C, and there is no tools tree to compile that in")
+	}
+	if _, err := os.Stat(filepath.Join(b.Tools, "usr/bin/gcc")); err != nil {
+		return fmt.Errorf("the tools tree has no C compiler: %w: add gcc, libc6-dev, libblkid-dev and pkg-config to the tools packages of the base", err)
+	}
+	return nil
+}
+
+// checkOutputs makes every program executable for all and misses none.
+func checkOutputs(s Spec, dir string) error {
+	for _, name := range s.Outputs() {
+		if err := os.Chmod(filepath.Join(dir, "bin", name), 0o755); err != nil {
+			return fmt.Errorf("program %s was not made: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// goBuild compiles one program: static, and with no path of this machine in it.
-func (b Builder) goBuild(ctx context.Context, source string, s Spec, program, out string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", strings.TrimSpace("-s -w "+s.LDFlags), "-o", out, s.Programs[program])
-	cmd.Dir = source
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off",
-		"GOTOOLCHAIN=local", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1")
-	if b.Offline {
-		cmd.Env = append(cmd.Env, "GOPROXY=off")
+func (b Builder) jobs() int {
+	if b.Jobs > 0 {
+		return b.Jobs
 	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	// The compiler's processes go with the go command.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	err := cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		return fmt.Errorf("go build %s: %w", program, ctx.Err())
-	case err != nil && b.Offline && strings.Contains(stderr.String(), "GOPROXY=off"):
-		return fmt.Errorf("go build %s: its modules are not on this machine: run once without --offline", program)
-	case err != nil:
-		return fmt.Errorf("go build %s: %w: %s", program, err, tail(stderr.String()))
-	}
-	if _, err := os.Stat(out); err != nil {
-		return errors.New("go build " + program + ": made no file")
-	}
-	return nil
+	return min(runtime.NumCPU(), 2)
 }
 
-// tail is the end of a compiler's output.
-func tail(s string) string {
-	s = strings.TrimSpace(s)
-	if len(s) > 1000 {
-		s = "…" + s[len(s)-1000:]
+// key is where the cache keeps the component.
+func (b Builder) key(s Spec, c Component) string {
+	if !s.NeedsTools() {
+		return c.Inputs
 	}
-	return s
+	return cache.Key(c.Inputs, b.ToolsKey)
+}
+
+func (b Builder) say(name, step string, since time.Time, done bool) {
+	if b.Log == nil {
+		return
+	}
+	message := "still working on component"
+	if done {
+		message = "component step done"
+	}
+	b.Log.Info(message, "component", name, "step", step, "seconds", int(time.Since(since).Seconds()))
+}
+
+// during runs f and says every half minute that it still does.
+func (b Builder) during(name, step string, f func() error) error {
+	start, stop := time.Now(), make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(30 * time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				b.say(name, step, start, false)
+			}
+		}
+	}()
+	err := f()
+	close(stop)
+	<-ended
+	if err == nil {
+		b.say(name, step, start, true)
+	}
+	return err
 }
