@@ -15,37 +15,14 @@ import (
 // apt runs the host's apt on a package database of our own. How the network is
 // reached (proxies, certificates) stays as the host's apt.conf.d has it.
 type apt struct {
-	dir    string
-	source Source
-}
-
-// archive is one archive of a distribution: its name in Package.Archive, the
-// distribution's own address and its suites.
-type archive struct {
-	name, address string
-	suites        []string
-}
-
-// archives of a base of the family apt. The addresses are the distribution's
-// own, as mmdebstrap(1) and sources.list(5) document them.
-func archives(s Source) ([]archive, error) {
-	if s.Family != "apt" {
-		return nil, fmt.Errorf("base %s: not built yet: only bases of the family apt are", s.Name)
-	}
-	main := "http://deb.debian.org/debian"
-	if s.Mirror != "" {
-		main = s.Mirror
-	}
-	list := []archive{{"debian", main, []string{s.Suite, s.Suite + "-updates"}}}
-	if s.Mirror == "" {
-		list = append(list, archive{"debian-security", "http://deb.debian.org/debian-security", []string{s.Suite + "-security"}})
-	}
-	return list, nil
+	dir      string
+	source   Source
+	archives []archive
 }
 
 // newApt makes the database in a scratch directory; done removes it.
-func newApt(c cache.Cache, s Source) (*apt, func(), error) {
-	list, err := archives(s)
+func newApt(ctx context.Context, c cache.Cache, s Source) (*apt, func(), error) {
+	list, err := archives(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -53,7 +30,7 @@ func newApt(c cache.Cache, s Source) (*apt, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	a := &apt{dir: dir, source: s}
+	a := &apt{dir: dir, source: s, archives: list}
 	for _, d := range []string{"lists/partial", "archives/partial", "etc", "dpkg"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			done()
@@ -87,8 +64,8 @@ func (a *apt) options() []string {
 		"Dir::Cache=" + a.dir,
 		"Dir::Cache::archives=" + filepath.Join(a.dir, "archives"),
 		"Dir::Etc::sourcelist=" + filepath.Join(a.dir, "etc/sources.list"),
-		"Dir::Etc::sourceparts=-",
-		"Dir::Etc::preferences=-", "Dir::Etc::preferencesparts=-",
+		"Dir::Etc::sourceparts=/dev/null",
+		"Dir::Etc::preferences=/dev/null", "Dir::Etc::preferencesparts=/dev/null",
 		"APT::Architecture=amd64", "APT::Architectures=amd64",
 		"APT::Install-Recommends=false", "APT::Install-Suggests=false",
 		"APT::Sandbox::User=root",

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -41,10 +42,10 @@ func Fetch(ctx context.Context, c cache.Cache, s Source, pkgs []Package, offline
 		return nil
 	}
 	if offline {
-		return fmt.Errorf("%d package files are not in the cache, the first is %s: run once without --offline", len(missing), deb(missing[0]))
+		return fmt.Errorf("%d package files are not in the cache (%s): run once without --offline", len(missing), firstNames(missing, 3))
 	}
 	log.Info("fetch packages", "base", s.Name, "files", len(missing), "MiB", size>>20)
-	list, err := archives(s)
+	list, err := archives(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -83,14 +84,31 @@ func fetchOne(ctx context.Context, c cache.Cache, s Source, list []archive, p Pa
 	return err
 }
 
+// notFound is how apt reports the HTTP status; a file's name may hold 404 too.
+var notFound = regexp.MustCompile(`\b404 +Not Found`)
+
 func fetchError(p Package, err error) error {
 	switch {
-	case strings.Contains(err.Error(), "404"):
-		return fmt.Errorf("package %s %s is no longer on the mirror: run imgbuild lock: %w", p.Name, p.Version, err)
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case notFound.MatchString(err.Error()):
+		return fmt.Errorf("package %s %s is no longer on the mirror: run imgbuild lock: %w", p.Name, p.Version, err)
+	case strings.Contains(err.Error(), "No space left"):
+		return fmt.Errorf("fetch package %s %s (needs %d KiB in the cache): %w", p.Name, p.Version, p.Size>>10, err)
 	}
 	return fmt.Errorf("fetch package %s %s: is the mirror reachable? %w", p.Name, p.Version, err)
+}
+
+func firstNames(pkgs []Package, n int) string {
+	var names []string
+	for i, p := range pkgs {
+		if i == n {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, deb(p))
+	}
+	return strings.Join(names, ", ")
 }
 
 func verify(file string, p Package) error {

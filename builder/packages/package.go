@@ -1,5 +1,8 @@
 // Package packages resolves package names of a base into pinned packages and
 // keeps their files in the cache.
+//
+// It installs nothing and never changes the host: it runs the host's apt on a
+// database of its own, for the signatures and for how the network is reached.
 package packages
 
 // Source is where the packages of a base come from.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ type Tree struct {
 // by name. It reads the base's signed package lists from its mirror; apt
 // refuses lists whose signature does not verify.
 func Resolve(ctx context.Context, c cache.Cache, s Source, trees []Tree) (map[string][]Package, error) {
-	a, done, err := newApt(c, s)
+	a, done, err := newApt(ctx, c, s)
 	if err != nil {
 		return nil, err
 	}
@@ -38,12 +39,19 @@ func Resolve(ctx context.Context, c cache.Cache, s Source, trees []Tree) (map[st
 		return nil, err
 	}
 	result := map[string][]Package{}
+	// All that is installed in a tree, with what it stands on.
+	whole := map[string][]Package{"": nil}
 	for _, t := range trees {
-		pkgs, err := a.resolve(ctx, t, result[t.On])
+		on, ok := whole[t.On]
+		if !ok {
+			return nil, fmt.Errorf("resolve packages of %s: it stands on %q, which is no tree before it", t.Name, t.On)
+		}
+		pkgs, err := a.resolve(ctx, t, on)
 		if err != nil {
 			return nil, fmt.Errorf("resolve packages of %s: %w", t.Name, err)
 		}
 		result[t.Name] = pkgs
+		whole[t.Name] = slices.Concat(on, pkgs)
 	}
 	return result, nil
 }
@@ -146,13 +154,9 @@ func (a *apt) describe(ctx context.Context, uris []uri) ([]Package, error) {
 			File: f["Filename"], SHA256: f["SHA256"],
 		}
 	}
-	list, err := archives(a.source)
-	if err != nil {
-		return nil, err
-	}
 	pkgs := make([]Package, 0, len(uris))
 	for _, u := range uris {
-		name, file := inArchive(list, u.address)
+		name, file := inArchive(a.archives, u.address)
 		p, ok := digest[file]
 		if !ok || p.SHA256 == "" {
 			return nil, fmt.Errorf("package file %s: not in the signed package lists", u.file)

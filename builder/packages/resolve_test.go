@@ -34,6 +34,6 @@ func TestFields(t *testing.T) {
 }
 
 func TestOtherFamiliesAreRefused(t *testing.T) {
-	_, err := archives(Source{Name: "rocky-9", Family: "dnf"})
+	_, err := archives(t.Context(), Source{Name: "rocky-9", Family: "dnf"})
 	assert.EqualError(t, err, "base rocky-9: not built yet: only bases of the family apt are")
 }

@@ -3,6 +3,7 @@ package rootfs
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -25,22 +26,17 @@ func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Packag
 		return err
 	}
 	for _, d := range []string{"var/lib/dpkg/info", "var/lib/dpkg/updates", "etc"} {
-		if err := mkdirAll(filepath.Join(dir, d)); err != nil {
-			return err
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return fmt.Errorf("make dpkg database: %w", err)
 		}
 	}
-	files := map[string]string{
+	for name, content := range map[string]string{
 		"var/lib/dpkg/status": "", "var/lib/dpkg/available": "",
 		"etc/machine-id": "uninitialized\n",
-		// No service starts while packages are installed (invoke-rc.d(8)).
-		"usr/sbin/policy-rc.d": "#!/bin/sh\nexit 101\n",
-	}
-	for name, content := range files {
-		mode := 0o644
-		if strings.HasSuffix(name, ".d") {
-			mode = 0o755
-		}
-		if err := writeFile(filepath.Join(dir, name), []byte(content), fileMode(uint32(mode))); err != nil {
+		// Debian's installer writes it, no package does, and the kubelet reads it.
+		"etc/hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n",
+	} {
+		if err := writeFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
@@ -48,6 +44,12 @@ func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Packag
 	if err != nil {
 		return err
 	}
+	debs, done, err := m.collect(pkgs)
+	if err != nil {
+		return err
+	}
+	defer done()
+	spec := sandbox.Spec{Layers: []string{dir}, InPlace: true}
 	for _, step := range []struct {
 		pkgs   []packages.Package
 		action []string
@@ -56,12 +58,7 @@ func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Packag
 		{pkgs, []string{"--unpack", "--force-depends", "--skip-same-version"}},
 		{nil, []string{"--configure", "--pending", "--force-depends"}},
 	} {
-		mounts, argv := m.install(step.pkgs, step.action...)
-		err := sandbox.Run(ctx, sandbox.Spec{
-			Layers: []string{dir}, InPlace: true, Mounts: mounts,
-			Env: m.env(), Argv: argv, Stdout: m.Output, Stderr: m.Output,
-		})
-		if err != nil {
+		if err := m.dpkg(ctx, spec, dir, debs, step.pkgs, step.action...); err != nil {
 			return err
 		}
 	}

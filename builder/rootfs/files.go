@@ -2,12 +2,14 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
+	"syscall"
 
 	"imgbuild/builder/cache"
 	"imgbuild/builder/sandbox"
@@ -30,14 +32,14 @@ func (m Maker) Files(ctx context.Context, lower []Layer, content Content, compon
 	dir, _, err := m.Cache.Dir(ctx, "layers", key, func(ctx context.Context, dir string) error {
 		m.Log.Info("make file layer", "files", len(content.Files))
 		for _, f := range content.Files {
-			if err := place(dir, f, component); err != nil {
+			if err := place(dir, Dirs(lower), f, component); err != nil {
 				return fmt.Errorf("place %s: %w", f.Path, err)
 			}
 		}
 		if err := m.units(ctx, lower, dir, content); err != nil {
 			return err
 		}
-		return setTimes(dir, m.Epoch)
+		return neutral(dir, m.Epoch)
 	})
 	if err != nil {
 		return Layer{}, fmt.Errorf("make file layer: %w", err)
@@ -45,28 +47,86 @@ func (m Maker) Files(ctx context.Context, lower []Layer, content Content, compon
 	return Layer{dir, key}, nil
 }
 
-func place(dir string, f File, component func(string) (string, error)) error {
+func place(dir string, lower []string, f File, component func(string) (string, error)) error {
+	if !filepath.IsAbs(f.Path) || filepath.Clean(f.Path) != f.Path || f.Path == "/" {
+		return errors.New("not a clean absolute path")
+	}
 	path := filepath.Join(dir, f.Path)
+	if err := parents(dir, lower, f.Path); err != nil {
+		return err
+	}
 	switch {
 	case f.Dir:
 		if err := os.MkdirAll(path, 0o755); err != nil {
 			return err
 		}
-		return os.Chmod(path, fileMode(f.Mode))
+		return os.Chmod(path, fileMode(f.Mode, 0o755))
 	case f.Link != "":
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
 		return os.Symlink(f.Link, path)
 	case f.From != "":
-		name, rest, _ := strings.Cut(f.From, "/")
-		from, err := component(name)
-		if err != nil {
+		return fromComponent(f, path, component)
+	}
+	return writeFile(path, f.Data, fileMode(f.Mode, 0o644))
+}
+
+func fromComponent(f File, path string, component func(string) (string, error)) error {
+	name, rest, _ := strings.Cut(f.From, "/")
+	if !filepath.IsLocal(rest) {
+		return fmt.Errorf("from %q: want COMPONENT/FILE", f.From)
+	}
+	from, err := component(name)
+	if err != nil {
+		return err
+	}
+	return copyFile(filepath.Join(from, rest), path, fileMode(f.Mode, 0o755))
+}
+
+// parents makes the directories above path as the layers below have them: the
+// topmost layer's mode and owner are the merged tree's.
+func parents(dir string, lower []string, path string) error {
+	names := strings.Split(strings.Trim(filepath.Dir(path), "/"), "/")
+	for i := range names {
+		rel := filepath.Join(names[:i+1]...)
+		here := filepath.Join(dir, rel)
+		if info, err := os.Lstat(here); err == nil && info.IsDir() {
+			continue
+		}
+		info := topmost(lower, rel)
+		if info != nil && !info.IsDir() {
+			return fmt.Errorf("/%s is no directory in the tree (a link, as /bin and /lib are?): name the real path", rel)
+		}
+		if err := os.Mkdir(here, 0o755); err != nil {
 			return err
 		}
-		return copyFile(filepath.Join(from, rest), path, fileMode(f.Mode))
+		if info == nil {
+			continue
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			if err := os.Chown(here, int(stat.Uid), int(stat.Gid)); err != nil {
+				return err
+			}
+		}
+		if err := os.Chmod(here, info.Mode()); err != nil {
+			return err
+		}
 	}
-	return writeFile(path, f.Data, fileMode(f.Mode))
+	return nil
+}
+
+// topmost is what the merged layers have at rel, nil for nothing. A character
+// device is overlayfs's mark of something removed.
+func topmost(layers []string, rel string) os.FileInfo {
+	for _, l := range slices.Backward(layers) {
+		info, err := os.Lstat(filepath.Join(l, rel))
+		if err != nil {
+			continue
+		}
+		if info.Mode()&os.ModeCharDevice != 0 {
+			return nil
+		}
+		return info
+	}
+	return nil
 }
 
 func copyFile(from, to string, mode os.FileMode) error {
@@ -75,9 +135,6 @@ func copyFile(from, to string, mode os.FileMode) error {
 		return err
 	}
 	defer in.Close()
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-		return err
-	}
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
 	if err != nil {
 		return err
@@ -95,12 +152,15 @@ func copyFile(from, to string, mode os.FileMode) error {
 // units enables and masks with the tree's own systemctl, so that its rules
 // for aliases and presets hold.
 func (m Maker) units(ctx context.Context, lower []Layer, dir string, c Content) error {
-	for verb, names := range map[string][]string{"enable": c.Enable, "mask": c.Mask} {
-		if len(names) == 0 {
+	for _, step := range []struct {
+		verb  string
+		names []string
+	}{{"enable", c.Enable}, {"mask", c.Mask}} {
+		if len(step.names) == 0 {
 			continue
 		}
 		err := m.overlay(ctx, lower, dir, func(spec sandbox.Spec) error {
-			spec.Argv = append([]string{"systemctl", "--root=/", verb}, names...)
+			spec.Argv = append([]string{"systemctl", "--root=/", step.verb}, step.names...)
 			return sandbox.Run(ctx, spec)
 		})
 		if err != nil {
@@ -110,19 +170,12 @@ func (m Maker) units(ctx context.Context, lower []Layer, dir string, c Content) 
 	return nil
 }
 
-// setTimes gives everything below dir the time of the epoch.
-func setTimes(dir string, epoch int64) error {
-	t := time.Unix(epoch, 0)
-	return filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		if err != nil || d.Type()&os.ModeSymlink != 0 {
-			return err
-		}
-		return os.Chtimes(p, t, t)
-	})
-}
-
-// fileMode maps the permission bits of chmod(2), set-user-id included, to Go's.
-func fileMode(mode uint32) os.FileMode {
+// fileMode maps the permission bits of chmod(2), set-user-id included, to
+// Go's; zero stands for unset.
+func fileMode(mode uint32, unset os.FileMode) os.FileMode {
+	if mode == 0 {
+		return unset
+	}
 	m := os.FileMode(mode & 0o777)
 	for bit, flag := range map[uint32]os.FileMode{0o4000: os.ModeSetuid, 0o2000: os.ModeSetgid, 0o1000: os.ModeSticky} {
 		if mode&bit != 0 {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 
 	"imgbuild/builder/cache"
 	"imgbuild/builder/packages"
@@ -14,7 +12,7 @@ import (
 )
 
 // format changes whenever the same packages would give another layer.
-const format = 4
+const format = 6
 
 // Layer is one directory of a tree and the key of everything it was made from.
 type Layer struct {
@@ -72,13 +70,16 @@ func (m Maker) Add(ctx context.Context, lower []Layer, pkgs []packages.Package) 
 	key := cache.Key(format, "add", m.Epoch, Keys(lower), digests(pkgs))
 	dir, _, err := m.Cache.Dir(ctx, "layers", key, func(ctx context.Context, dir string) error {
 		m.Log.Info("make package layer", "packages", len(pkgs))
+		debs, done, err := m.collect(pkgs)
+		if err != nil {
+			return err
+		}
+		defer done()
 		return m.overlay(ctx, lower, dir, func(spec sandbox.Spec) error {
-			mounts, argv := m.install(pkgs, "--install", "--force-depends")
-			spec.Mounts, spec.Argv = mounts, argv
-			if err := sandbox.Run(ctx, spec); err != nil {
+			if err := m.dpkg(ctx, spec, dir, debs, pkgs, "--install", "--force-depends"); err != nil {
 				return err
 			}
-			return clean(spec.Upper, m.Epoch)
+			return clean(dir, m.Epoch)
 		})
 	})
 	if err != nil {
@@ -115,33 +116,4 @@ func digests(pkgs []packages.Package) []string {
 		d[i] = p.SHA256
 	}
 	return d
-}
-
-// install binds the package files into a sandbox and gives dpkg's command line.
-func (m Maker) install(pkgs []packages.Package, action ...string) ([]sandbox.Mount, []string) {
-	argv := []string{
-		"dpkg", "--force-unsafe-io", "--force-confold",
-		"--path-exclude=/usr/share/doc/*", "--path-include=/usr/share/doc/*/copyright",
-		"--path-exclude=/usr/share/man/*", "--path-exclude=/usr/share/info/*",
-		"--path-exclude=/usr/share/locale/*", "--path-exclude=/usr/share/lintian/*",
-	}
-	argv = append(argv, action...)
-	var mounts []sandbox.Mount
-	for _, p := range pkgs {
-		to := filepath.Join("/mnt/debs", filepath.Base(packages.File(m.Cache, p)))
-		mounts = append(mounts, sandbox.Mount{From: []string{packages.File(m.Cache, p)}, To: to})
-		argv = append(argv, to)
-	}
-	return mounts, argv
-}
-
-// writeFile writes a file of a layer with its directories.
-func writeFile(path string, data []byte, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, data, mode); err != nil {
-		return err
-	}
-	return os.Chmod(path, mode)
 }

@@ -12,10 +12,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"imgbuild/builder/cache"
 	"imgbuild/builder/packages"
@@ -50,6 +52,8 @@ func TestATreeIsReproducible(t *testing.T) {
 	assert.Contains(t, sums[0], "2/etc/example")
 	assert.Contains(t, sums[0], "2/etc/systemd/system/multi-user.target.wants/example.service")
 	assert.NotContains(t, sums[0], "0/usr/sbin/policy-rc.d")
+	assert.NotContains(t, sums[0], "1/usr/sbin/policy-rc.d")
+	assert.Contains(t, sums[0], "0/usr/share/doc/passwd/copyright")
 }
 
 func makeTree(t *testing.T, trees map[string][]packages.Package) map[string]string {
@@ -80,7 +84,7 @@ func makeTree(t *testing.T, trees map[string][]packages.Package) map[string]stri
 	return sumTree(t, base.Dir, more.Dir, files.Dir)
 }
 
-// sumTree maps LAYER/PATH to mode and content.
+// sumTree maps LAYER/PATH to mode, owner, names of attributes and content.
 func sumTree(t *testing.T, dirs ...string) map[string]string {
 	t.Helper()
 	sums := map[string]string{}
@@ -94,18 +98,29 @@ func sumTree(t *testing.T, dirs ...string) map[string]string {
 				return err
 			}
 			name := fmt.Sprint(i) + strings.TrimPrefix(p, dir)
+			assert.EqualValues(t, 1_700_000_000, info.ModTime().Unix(), name)
+			size, err := unix.Llistxattr(p, nil)
+			if err != nil {
+				return err
+			}
+			names := make([]byte, size)
+			if _, err := unix.Llistxattr(p, names); err != nil {
+				return err
+			}
+			stat := info.Sys().(*syscall.Stat_t)
+			meta := fmt.Sprintf("%s %d:%d %q ", info.Mode(), stat.Uid, stat.Gid, names)
 			switch {
 			case info.Mode()&fs.ModeSymlink != 0:
 				target, err := os.Readlink(p)
-				sums[name] = "-> " + target
+				sums[name] = meta + "-> " + target
 				return err
 			case info.Mode().IsRegular():
 				data, err := os.ReadFile(p)
 				sum := sha256.Sum256(data)
-				sums[name] = info.Mode().String() + " " + hex.EncodeToString(sum[:])
+				sums[name] = meta + hex.EncodeToString(sum[:])
 				return err
 			}
-			sums[name] = info.Mode().String()
+			sums[name] = meta
 			return nil
 		}))
 	}
