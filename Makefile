@@ -5,8 +5,8 @@ GO ?= go
 
 check: format vet unit
 
-test: host-packages check shell
-	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -timeout 60m ./builder/...
+test: host-packages format vet shell
+	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -timeout 60m ./...
 
 format:
 	@test -z "$$(gofmt -l builder cluster cmd ignition)" || { gofmt -d builder cluster cmd ignition; exit 1; }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"imgbuild/builder/sandbox"
 )
 
 // userSettings are the Go settings of the user that say where modules come
@@ -88,7 +90,7 @@ func run(ctx context.Context, dir string, env []string, argv ...string) (string,
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = dir, env
 	var out bytes.Buffer
-	errText := &tail{max: 4000}
+	errText := &sandbox.Tail{Max: 4000}
 	cmd.Stdout, cmd.Stderr = &out, errText
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -98,21 +100,7 @@ func run(ctx context.Context, dir string, env []string, argv ...string) (string,
 		return "", ctx.Err()
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w:\n%s", strings.Join(argv[:min(2, len(argv))], " "), err, strings.TrimSpace(string(errText.buf)))
+		return "", fmt.Errorf("%s: %w:\n%s", strings.Join(argv[:min(2, len(argv))], " "), err, errText)
 	}
 	return out.String(), nil
-}
-
-// tail keeps the end of what is written to it.
-type tail struct {
-	max int
-	buf []byte
-}
-
-func (t *tail) Write(p []byte) (int, error) {
-	t.buf = append(t.buf, p...)
-	if over := len(t.buf) - t.max; over > 0 {
-		t.buf = append([]byte(nil), t.buf[over:]...)
-	}
-	return len(p), nil
 }

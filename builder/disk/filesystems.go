@@ -7,10 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"time"
 
+	"imgbuild/builder/rootfs"
 	"imgbuild/builder/sandbox"
 )
 
@@ -61,8 +60,8 @@ func (t Tools) CheckRoot(ctx context.Context, data, hash, root string) error {
 const StateLabel = "imgbuild-state"
 
 // State writes the file out: an ext4 that holds /var of the merged layers and
-// the empty directories of the overlays. It has minMiB, or a quarter more than
-// its content where that is larger. extra maps a path below /var to a host
+// the empty directories of the overlays. It has minMiB, or a quarter
+// and 64 MiB more than its content where that is larger. extra maps a path below /var to a host
 // directory that is laid there.
 func (t Tools) State(ctx context.Context, layers []string, extra map[string]string, out, uuid string, minMiB int64) error {
 	size, err := stateSize(layers, extra, minMiB)
@@ -144,12 +143,11 @@ func stateSize(layers []string, extra map[string]string, minMiB int64) (int64, e
 }
 
 func setTimes(dir string, epoch int64) error {
-	at := time.Unix(epoch, 0)
-	return filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		if err != nil || d.Type()&os.ModeSymlink != 0 {
+	return filepath.WalkDir(dir, func(p string, _ os.DirEntry, err error) error {
+		if err != nil {
 			return err
 		}
-		return os.Chtimes(p, at, at)
+		return rootfs.SetTime(p, epoch)
 	})
 }
 
@@ -173,6 +171,7 @@ func (t Tools) ESP(ctx context.Context, files map[string]string, out, volume str
 	if _, err := t.run(ctx, dir, nil, "mkfs.vfat", "--invariant", "-F32", "-i", volume, "-n", "ESP", inside(out)); err != nil {
 		return fmt.Errorf("make ESP: %w", err)
 	}
+	// ReadDir sorts, and so the order on the ESP is always the same.
 	entries, err := os.ReadDir(stage)
 	if err != nil {
 		return err
@@ -181,7 +180,6 @@ func (t Tools) ESP(ctx context.Context, files map[string]string, out, volume str
 	for _, e := range entries {
 		argv = append(argv, "/mnt/out/esp.stage/"+e.Name())
 	}
-	slices.Sort(argv[6:])
 	if _, err := t.run(ctx, dir, nil, append(argv, "::/")...); err != nil {
 		return fmt.Errorf("make ESP: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -88,22 +87,32 @@ func (a *apt) setInstalled(ctx context.Context, on []Package, provided []string)
 			"Provides: " + strings.Join(provided, ", ") + "\n\n"
 	}
 	if len(on) > 0 {
-		args := []string{"show", "--no-all-versions"}
+		var names []string
 		for _, p := range on {
-			args = append(args, p.Name+":"+p.Arch+"="+p.Version)
+			name := p.Name
+			if p.Arch != "all" {
+				name += ":" + p.Arch
+			}
+			names = append(names, name+"="+p.Version)
 		}
-		for i, arg := range args {
-			args[i] = strings.Replace(arg, ":all=", "=", 1)
-		}
-		out, err := a.run(ctx, "apt-cache", args...)
+		stanzas, err := a.show(ctx, names)
 		if err != nil {
 			return err
 		}
-		for _, stanza := range strings.Split(strings.TrimSpace(out), "\n\n") {
+		for _, stanza := range stanzas {
 			status += stanza + "\nStatus: install ok installed\n\n"
 		}
 	}
 	return os.WriteFile(filepath.Join(a.dir, "dpkg/status"), []byte(status), 0o644)
+}
+
+// show gives the control stanzas of packages, each named NAME=VERSION.
+func (a *apt) show(ctx context.Context, names []string) ([]string, error) {
+	out, err := a.run(ctx, "apt-cache", append([]string{"show", "--no-all-versions"}, names...)...)
+	if err != nil {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSpace(out), "\n\n"), nil
 }
 
 // uri is one line of apt-get --print-uris: 'URI' FILE SIZE HASH:DIGEST.
@@ -133,21 +142,21 @@ func parseURIs(out string) ([]uri, error) {
 
 // describe turns addresses into packages, with the SHA-256 of the signed lists.
 func (a *apt) describe(ctx context.Context, uris []uri) ([]Package, error) {
-	args := []string{"show", "--no-all-versions"}
+	var names []string
 	for _, u := range uris {
 		// NAME_VERSION_ARCH.deb, with the version's colon as %3a.
 		f := strings.Split(strings.TrimSuffix(u.file, ".deb"), "_")
 		if len(f) != 3 {
 			return nil, fmt.Errorf("apt-get --print-uris: unexpected file name %q", u.file)
 		}
-		args = append(args, f[0]+"="+strings.ReplaceAll(f[1], "%3a", ":"))
+		names = append(names, f[0]+"="+strings.ReplaceAll(f[1], "%3a", ":"))
 	}
-	out, err := a.run(ctx, "apt-cache", args...)
+	stanzas, err := a.show(ctx, names)
 	if err != nil {
 		return nil, err
 	}
 	digest := map[string]Package{}
-	for _, stanza := range strings.Split(out, "\n\n") {
+	for _, stanza := range stanzas {
 		f := fields(stanza)
 		digest[f["Filename"]] = Package{
 			Name: f["Package"], Version: f["Version"], Arch: f["Architecture"],
@@ -164,7 +173,7 @@ func (a *apt) describe(ctx context.Context, uris []uri) ([]Package, error) {
 		p.Archive, p.Size = name, u.size
 		pkgs = append(pkgs, p)
 	}
-	sort.Slice(pkgs, func(i, j int) bool { return pkgs[i].Name < pkgs[j].Name })
+	slices.SortFunc(pkgs, func(x, y Package) int { return strings.Compare(x.Name, y.Name) })
 	return pkgs, nil
 }
 

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"imgbuild/builder/packages"
-	"imgbuild/builder/sandbox"
 )
 
 // large is the size in bytes from which a package is not unpacked ahead: no
@@ -49,7 +48,8 @@ func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Packag
 		return err
 	}
 	defer done()
-	spec := sandbox.Spec{Layers: []string{dir}, InPlace: true}
+	spec := m.sandbox([]string{dir})
+	spec.InPlace = true
 	for _, step := range []struct {
 		pkgs   []packages.Package
 		action []string

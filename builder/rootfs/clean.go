@@ -126,7 +126,6 @@ var notes = []string{"trusted.overlay.origin", "trusted.overlay.impure", "truste
 // neutral gives dir and everything below it the time of the epoch, and drops
 // overlayfs's notes.
 func neutral(dir string, epoch int64) error {
-	t := unix.Timespec{Sec: epoch}
 	return filepath.WalkDir(dir, func(p string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -137,9 +136,16 @@ func neutral(dir string, epoch int64) error {
 				return fmt.Errorf("drop %s of %s: %w", name, p, err)
 			}
 		}
-		if err := unix.UtimesNanoAt(unix.AT_FDCWD, p, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return fmt.Errorf("set the time of %s: %w", p, err)
-		}
-		return nil
+		return SetTime(p, epoch)
 	})
+}
+
+// SetTime gives one file, directory or symlink itself the time of the epoch,
+// seconds since 1970.
+func SetTime(path string, epoch int64) error {
+	t := unix.Timespec{Sec: epoch}
+	if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("set the time of %s: %w", path, err)
+	}
+	return nil
 }

@@ -51,7 +51,6 @@ func (m Maker) dpkg(ctx context.Context, spec sandbox.Spec, top, debs string, pk
 		spec.Argv = append(spec.Argv, "/mnt/debs/"+filepath.Base(packages.File(m.Cache, p)))
 	}
 	spec.Mounts = []sandbox.Mount{{From: []string{debs}, To: "/mnt/debs", ReadOnly: true}}
-	spec.Env, spec.Stdout, spec.Stderr = m.env(), m.Output, m.Output
 	return sandbox.Run(ctx, spec)
 }
 

@@ -95,18 +95,22 @@ func (m Maker) overlay(ctx context.Context, lower []Layer, dir string, f func(sa
 		return err
 	}
 	defer done()
-	return f(sandbox.Spec{
-		Layers: Dirs(lower), Upper: dir, Work: scratch,
-		Env: m.env(), Stdout: m.Output, Stderr: m.Output,
-	})
+	spec := m.sandbox(Dirs(lower))
+	spec.Upper, spec.Work = dir, scratch
+	return f(spec)
 }
 
-func (m Maker) env() []string {
-	return []string{
-		fmt.Sprintf("SOURCE_DATE_EPOCH=%d", m.Epoch),
-		"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
-		// The kernel's hooks make no initramfs: package boot does.
-		"INITRD=No",
+// sandbox is what every sandbox of m has in common.
+func (m Maker) sandbox(layers []string) sandbox.Spec {
+	return sandbox.Spec{
+		Layers: layers,
+		Env: []string{
+			fmt.Sprintf("SOURCE_DATE_EPOCH=%d", m.Epoch),
+			"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true",
+			// The kernel's hooks make no initramfs: package boot does.
+			"INITRD=No",
+		},
+		Stdout: m.Output, Stderr: m.Output,
 	}
 }
 

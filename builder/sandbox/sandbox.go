@@ -86,7 +86,7 @@ func execute(ctx context.Context, s Spec, args []string) error {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "LC_ALL=C.UTF-8", "TZ=UTC",
 	}, s.Env...)
-	tail := &tailWriter{max: 2000}
+	tail := &Tail{Max: 2000}
 	cmd.Stdin, cmd.Stdout = s.Stdin, s.Stdout
 	cmd.Stderr = io.Writer(tail)
 	if s.Stderr != nil {
@@ -178,18 +178,21 @@ func short(argv []string) []string {
 	return argv
 }
 
-// tailWriter keeps the end of what is written to it.
-type tailWriter struct {
-	max int
+// Tail keeps the end of what is written to it, for an error message.
+type Tail struct {
+	// Max is how many bytes it keeps.
+	Max int
 	buf bytes.Buffer
 }
 
-func (t *tailWriter) Write(p []byte) (int, error) {
+// Write never fails.
+func (t *Tail) Write(p []byte) (int, error) {
 	t.buf.Write(p)
-	if over := t.buf.Len() - t.max; over > 0 {
+	if over := t.buf.Len() - t.Max; over > 0 {
 		t.buf.Next(over)
 	}
 	return len(p), nil
 }
 
-func (t *tailWriter) String() string { return strings.TrimSpace(t.buf.String()) }
+// String is what was kept, without white space around it.
+func (t *Tail) String() string { return strings.TrimSpace(t.buf.String()) }
