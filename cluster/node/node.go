@@ -30,7 +30,8 @@ type Node struct {
 	// CAHash is kubeadm's discovery pin of the cluster CA: "sha256:<hex>" of
 	// its SubjectPublicKeyInfo.
 	CAHash string `json:"caHash"`
-	// NotBefore is the cluster CA's, RFC 3339: a clock that is behind it is wrong.
+	// NotBefore is when the cluster's CA was made, RFC 3339: a clock that is
+	// behind it is wrong. The certificates themselves are valid a day longer.
 	NotBefore string `json:"notBefore"`
 	// Secrets are the absolute paths that Ignition must have left, each
 	// non-empty. The agent refuses to start where one is missing.

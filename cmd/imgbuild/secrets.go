@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"imgbuild/cluster"
+	"imgbuild/ignition"
+)
+
+func newSecretsCmd(a *app) *cobra.Command {
+	var output string
+	var rotate bool
+	cmd := &cobra.Command{
+		Use:     "secrets",
+		GroupID: groupBuild,
+		Short:   "Make or show the cluster's certificates and keys",
+		Long: `Secrets makes what the cluster's machines trust each other by: the CAs of
+Kubernetes, of its front proxy and of etcd, and the key of its service accounts.
+They are made once and kept in CLUSTER-NAME.secrets.age beside cluster.yaml,
+encrypted with age (https://age-encryption.org). Their clear text is never
+written to this machine's disk.
+
+The age identity is the file $IMGBUILD_AGE_IDENTITY, or
+~/.config/imgbuild/identity.txt. It is made where there is none. Keep a copy:
+nothing else decrypts the secrets.
+
+What is printed are names, fingerprints and validity, never a key.
+
+With --rotate all secrets are replaced, and the old file stays as *.bak-N.
+Machines that run keep the old ones: they need a new config and a new
+installation.`,
+		Example: `  imgbuild secrets
+  imgbuild secrets -o json
+  imgbuild secrets --rotate`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return usageError{fmt.Errorf("--output %s: expected text or json", output)}
+			}
+			c, err := a.loadCluster()
+			if err != nil {
+				return err
+			}
+			store, err := a.secretStore(c)
+			if err != nil {
+				return err
+			}
+			secrets, err := a.secrets(cmd.Context(), store, c, rotate)
+			if err != nil {
+				return err
+			}
+			return showSecrets(a.Stdout, store, secrets, output)
+		},
+	}
+	cmd.Flags().BoolVar(&rotate, "rotate", false, "replace all secrets with new ones")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "`text|json`")
+	return cmd
+}
+
+// secretStore is where the secrets of the cluster are.
+func (a *app) secretStore(c *cluster.Cluster) (ignition.Store, error) {
+	identity, err := ignition.DefaultIdentity(os.Getenv)
+	if err != nil {
+		return ignition.Store{}, usageError{err}
+	}
+	return ignition.Store{File: ignition.SecretsFile(a.clusterFile, c.Name), Identity: identity, Log: a.log}, nil
+}
+
+// secrets opens, makes or replaces the secrets, and says what it made.
+func (a *app) secrets(ctx context.Context, store ignition.Store, c *cluster.Cluster, rotate bool) (ignition.Secrets, error) {
+	if !rotate {
+		secrets, created, err := store.OpenOrCreate(ctx, c.Name)
+		if created {
+			a.log.Info("made the cluster's secrets", "file", store.File)
+		}
+		return secrets, err
+	}
+	secrets, backup, err := store.Rotate(ctx, c.Name)
+	if err != nil {
+		return ignition.Secrets{}, err
+	}
+	a.log.Info("made new secrets", "file", store.File)
+	if backup != "" {
+		a.log.Warn("machines that run keep the old secrets: render their configs and install them again", "old", backup)
+	}
+	return secrets, nil
+}
+
+// showSecrets prints what may be known of the secrets.
+func showSecrets(w io.Writer, store ignition.Store, secrets ignition.Secrets, output string) error {
+	items, err := secrets.Items()
+	if err != nil {
+		return err
+	}
+	hash, err := secrets.CAHash()
+	if err != nil {
+		return err
+	}
+	if output == "json" {
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(struct {
+			File    string          `json:"file"`
+			Cluster string          `json:"cluster"`
+			Created time.Time       `json:"created"`
+			CAHash  string          `json:"caHash"`
+			Secrets []ignition.Item `json:"secrets"`
+		}{store.File, secrets.Cluster, secrets.Created, hash, items})
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tKIND\tVALID UNTIL\tFINGERPRINT")
+	for _, item := range items {
+		until := "-"
+		if item.NotAfter != nil {
+			until = item.NotAfter.Format(time.DateOnly)
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", item.Name, item.Kind, until, item.Fingerprint)
+	}
+	_, last := fmt.Fprintf(table, "\n%s, made %s, CA hash %s\n", store.File, secrets.Created.Format(time.DateOnly), hash)
+	return errors.Join(last, table.Flush())
+}
