@@ -1,0 +1,90 @@
+package firstboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"imgbuild/cluster/node"
+)
+
+// machine is a host that knows which node it is. The identity gate fills it;
+// every later phase reads it.
+type machine struct {
+	host    *Host
+	console *console
+	report  *report
+
+	node  node.Node
+	image node.Image
+
+	// api is the client of apiKey, an admin.conf: see client.
+	api    *api
+	apiKey string
+}
+
+// Run does everything from power-on to a ready node and then returns nil. It
+// also returns nil where it has stopped: a restart would stop again. An error
+// means that it was interrupted.
+func Run(ctx context.Context, h *Host, version string) error {
+	lines := &console{journal: h.Out, device: h.Console, uptime: h.uptime}
+	m := &machine{host: h, console: lines, report: &report{host: h, console: lines}}
+	m.report.update(func(s *Status) {
+		s.Version, s.State, s.Phases = version, StateRunning, []PhaseStatus{}
+		s.Seconds.Agent = h.uptime()
+	})
+	lines.say("agent start (%s, up %.1fs)", version, h.uptime())
+	err := m.run(ctx)
+	var stop Stop
+	if errors.As(err, &stop) {
+		lines.say("stop: %s", stop.Reason)
+		m.report.update(func(s *Status) { s.State, s.WaitingFor = StateStopped, oneLine(stop.Reason) })
+		return nil
+	}
+	return err
+}
+
+func (m *machine) run(ctx context.Context) error {
+	runner := &runner{host: m.host, console: m.console, report: m.report}
+	if err := runner.run(ctx, m.gates()); err != nil {
+		return err
+	}
+	phases, err := m.rolePhases()
+	if err != nil {
+		return err
+	}
+	if err := runner.run(ctx, phases); err != nil {
+		return err
+	}
+	m.reached("ready", func(s *Status, up float64) { s.State, s.Phase, s.Seconds.Ready = StateReady, "", up })
+	return nil
+}
+
+// rolePhases is the only place that knows which roles there are.
+func (m *machine) rolePhases() ([]Phase, error) {
+	switch {
+	case m.node.Role != "master":
+		return nil, Stop{fmt.Sprintf("node %s has the role %s: this agent knows the roles: master", m.node.Name, m.node.Role)}
+	case !m.node.InitMaster:
+		return nil, Stop{fmt.Sprintf("node %s is not the first master: this agent does not join masters yet", m.node.Name)}
+	case m.node.Topology == "external-etcd":
+		return nil, Stop{fmt.Sprintf("node %s belongs to a cluster of topology external-etcd: this agent does not start those yet", m.node.Name)}
+	}
+	return m.masterPhases(), nil
+}
+
+// reached says that something has been reached and when.
+func (m *machine) reached(what string, set func(s *Status, up float64)) {
+	up := m.console.milestone(what)
+	m.report.update(func(s *Status) { set(s, up) })
+}
+
+// duration reads a timeout of node.json, which Validate has checked.
+func duration(text string, otherwise time.Duration) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		return otherwise
+	}
+	return d
+}

@@ -1,0 +1,128 @@
+package firstboot
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// kubeadmRuns counts the runs of kubeadm.
+func kubeadmRuns(f *fake) int {
+	return strings.Count(strings.Join(f.ran, "\n"), "kubeadm init --config /run/imgbuild/kubeadm.yaml --skip-token-print")
+}
+
+func TestAnInitThatIsDoneIsNotRunAgain(t *testing.T) {
+	f := newFake(t)
+	f.kubeadmFiles()
+	f.remove(superAdmin)
+	done, err := f.machine().initDone(t.Context())
+	require.NoError(t, err)
+	assert.True(t, done, "the API has not started yet")
+
+	c := newCluster(t, f)
+	c.start()
+	done, err = f.machine().initDone(t.Context())
+	require.NoError(t, err)
+	assert.True(t, done)
+
+	delete(c.objects, "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy")
+	done, err = f.machine().initDone(t.Context())
+	require.NoError(t, err)
+	assert.False(t, done, "where the API answers it has the last word")
+}
+
+func TestAnInterruptedInitIsRepairedAndRunAgain(t *testing.T) {
+	f, _ := firstBoot(t)
+	f.kubeadmFiles()
+	f.file(manifests+"/etcd.yaml", "")
+	f.file(scheduler, "")
+	f.remove(kubeletConfig)
+	require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
+	assert.Equal(t, 1, kubeadmRuns(f))
+	assert.Contains(t, f.ran, "systemctl stop kubelet.service")
+	config, err := f.host.read(kubeadmConfigPath)
+	require.NoError(t, err)
+	assert.Contains(t, string(config), "- DirAvailable--var-lib-etcd")
+	assert.NotContains(t, string(config), "- all")
+}
+
+func TestAFirstInitIgnoresNoPreflightError(t *testing.T) {
+	f, _ := firstBoot(t)
+	require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
+	config, err := f.host.read(kubeadmConfigPath)
+	require.NoError(t, err)
+	assert.NotContains(t, string(config), "ignorePreflightErrors")
+	info, err := os.Stat(f.host.path(kubeadmConfigPath))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+}
+
+func TestAFinishedInitWithoutItsLastStepRunsNoKubeadm(t *testing.T) {
+	f, c := firstBoot(t)
+	f.kubeadmFiles() // and super-admin.conf: the power went before it was removed
+	f.programs["systemctl"] = func(cmd Command) error {
+		if strings.Contains(cmd.String(), "start kubelet") {
+			c.start()
+			c.network()
+		}
+		return nil
+	}
+	require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
+	assert.Zero(t, kubeadmRuns(f))
+	assert.NoFileExists(t, f.host.path(superAdmin))
+}
+
+func TestTheFence(t *testing.T) {
+	for name, c := range map[string]struct {
+		signer string
+		member bool
+		stop   bool
+	}{
+		"this cluster's API answers":           {signer: "ca", stop: true},
+		"another cluster's API answers":        {signer: "etcd/ca"},
+		"nobody answers":                       {},
+		"this cluster's API, and our own etcd": {signer: "ca", member: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			n := testNode()
+			n.Topology, n.Endpoint.Host = "stacked", "10.77.0.10"
+			f.identity(n, testImageFile())
+			if c.signer != "" {
+				f.dial["10.77.0.10:6443"] = tlsServer(t, f.cas[c.signer])
+			}
+			if c.member {
+				f.file(etcdMember+"/x", "")
+			}
+			err := f.machine().fence(t.Context())
+			if !c.stop {
+				assert.NoError(t, err)
+				return
+			}
+			require.ErrorAs(t, err, new(Stop))
+			assert.ErrorContains(t, err, "10.77.0.10:6443 already serves cluster demo")
+		})
+	}
+}
+
+// tlsServer only shakes hands.
+func tlsServer(t *testing.T, ca *authority) string {
+	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{ca.pair(t)}})
+	require.NoError(t, err)
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func(c net.Conn) { c.(*tls.Conn).Handshake(); c.Close() }(conn)
+		}
+	}()
+	return listener.Addr().String()
+}

@@ -1,0 +1,135 @@
+package firstboot
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+
+	"imgbuild/cluster/node"
+)
+
+const (
+	kubeadmAPI = "kubeadm.k8s.io/v1beta4"
+	criSocket  = "unix://" + containerdSocket
+	// apiPort is where each master's own API server listens.
+	apiPort = 6443
+	// volumePlugins replaces a default below /usr, which is read-only.
+	volumePlugins = "/var/lib/kubelet/volumeplugins"
+	// resolvedConf lists systemd-resolved's upstream servers. Where kubeadm
+	// finds resolved running it would choose it too; it must exist either way.
+	resolvedConf = "/run/systemd/resolve/resolv.conf"
+)
+
+// object is a piece of YAML or JSON.
+type object = map[string]any
+
+// kubeadmConfig is the input of kubeadm init. Fields: kubeadm-config.v1beta4.
+// ignore names the preflight errors that are none for this node.
+func kubeadmConfig(n node.Node, ignore []string) ([]byte, error) {
+	var all bytes.Buffer
+	for i, doc := range []object{
+		initConfiguration(n, ignore), clusterConfiguration(n), kubeletConfiguration(), proxyConfiguration(n),
+	} {
+		text, err := yaml.Marshal(doc)
+		if err != nil {
+			return nil, fmt.Errorf("kubeadm configuration: %w", err)
+		}
+		if i > 0 {
+			all.WriteString("---\n")
+		}
+		all.Write(text)
+	}
+	return all.Bytes(), nil
+}
+
+func initConfiguration(n node.Node, ignore []string) object {
+	registration := object{
+		"name":      n.Name,
+		"criSocket": criSocket,
+		// Every image is baked; a pull would only hide that one is missing.
+		"imagePullPolicy":  "Never",
+		"kubeletExtraArgs": kubeletArgs(n),
+	}
+	if len(ignore) > 0 {
+		registration["ignorePreflightErrors"] = ignore
+	}
+	if !n.Kubernetes.MasterTaint {
+		registration["taints"] = []any{} // without the field kubeadm taints
+	}
+	return object{
+		"apiVersion": kubeadmAPI,
+		"kind":       "InitConfiguration",
+		// kubeadm always makes a token. Nobody ever sees this one, so it
+		// goes away at once; tokens that are used are made when they are needed.
+		"bootstrapTokens":  []object{{"description": "not used", "ttl": "1m0s"}},
+		"skipPhases":       []string{"show-join-command"},
+		"localAPIEndpoint": object{"advertiseAddress": n.Address, "bindPort": apiPort},
+		"nodeRegistration": registration,
+		"timeouts": object{
+			"controlPlaneComponentHealthCheck": n.Timeouts.API,
+			"kubeletHealthCheck":               n.Timeouts.API,
+			"kubernetesAPICall":                n.Timeouts.API,
+			"etcdAPICall":                      n.Timeouts.Etcd,
+		},
+	}
+}
+
+func clusterConfiguration(n node.Node) object {
+	apiServer := object{}
+	if len(n.Kubernetes.CertSANs) > 0 {
+		apiServer["certSANs"] = n.Kubernetes.CertSANs
+	}
+	return object{
+		"apiVersion":           kubeadmAPI,
+		"kind":                 "ClusterConfiguration",
+		"clusterName":          n.Cluster,
+		"kubernetesVersion":    n.Kubernetes.Version,
+		"controlPlaneEndpoint": hostPort(n.Endpoint.Host, n.Endpoint.Port),
+		"encryptionAlgorithm":  "ECDSA-P256",
+		"apiServer":            apiServer,
+		"networking": object{
+			"podSubnet":     n.Kubernetes.PodSubnet,
+			"serviceSubnet": n.Kubernetes.ServiceSubnet,
+			"dnsDomain":     n.Kubernetes.DNSDomain,
+		},
+	}
+}
+
+func kubeletConfiguration() object {
+	return object{
+		"apiVersion":               "kubelet.config.k8s.io/v1beta1",
+		"kind":                     "KubeletConfiguration",
+		"cgroupDriver":             "systemd",
+		"containerRuntimeEndpoint": criSocket,
+		"resolvConf":               resolvedConf,
+		"serverTLSBootstrap":       false,
+		"volumePluginDir":          volumePlugins,
+	}
+}
+
+func proxyConfiguration(n node.Node) object {
+	return object{
+		"apiVersion":  "kubeproxy.config.k8s.io/v1alpha1",
+		"kind":        "KubeProxyConfiguration",
+		"mode":        "nftables",
+		"clusterCIDR": n.Kubernetes.PodSubnet,
+	}
+}
+
+// kubeletArgs are the kubelet's own flags: what differs from node to node and
+// so cannot be in the configuration that all nodes share.
+func kubeletArgs(n node.Node) []object {
+	args := []object{{"name": "node-ip", "value": n.Address}}
+	var labels []string
+	for key, value := range n.Labels {
+		labels = append(labels, key+"="+value)
+	}
+	slices.Sort(labels)
+	if len(labels) > 0 {
+		args = append(args, object{"name": "node-labels", "value": strings.Join(labels, ",")})
+	}
+	return args
+}

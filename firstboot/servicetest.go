@@ -1,0 +1,243 @@
+package firstboot
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+//go:embed servicetest.yaml
+var serviceTestObjects []byte
+
+const (
+	testNamespace = "/api/v1/namespaces/imgbuild-test"
+	// testResult keeps the result in the cluster: the test is of the cluster,
+	// so that it runs once in the cluster's life and not once per boot.
+	testResult = "/api/v1/namespaces/kube-system/configmaps/imgbuild-service-test"
+
+	// checkLimit is how long a check is tried before it has failed.
+	checkLimit = 5 * time.Minute
+	// checkTimeout is that of one try.
+	checkTimeout = 10 * time.Second
+)
+
+// serviceTestDone reads the result of the test in an earlier boot.
+func (m *machine) serviceTestDone(ctx context.Context) (bool, error) {
+	client, err := m.client()
+	if err != nil {
+		return false, err
+	}
+	var kept struct {
+		Data map[string]string `json:"data"`
+	}
+	if err := client.get(ctx, testResult, &kept); err != nil {
+		if notFound(err) {
+			return false, nil
+		}
+		return false, err
+	}
+	var result ServiceTest
+	if json.Unmarshal([]byte(kept.Data["result"]), &result) != nil || !result.Passed {
+		return false, nil
+	}
+	m.report.update(func(s *Status) { s.ServiceTest = &result })
+	return true, nil
+}
+
+// runServiceTest starts a pod and a Service and uses them as a client would.
+// Where a check fails they stay, for whoever looks and for the next attempt.
+func (m *machine) runServiceTest(ctx context.Context) error {
+	if err := m.host.wait(ctx, apiLimit, m.startTestPod); err != nil {
+		return err
+	}
+	result := ServiceTest{Passed: true, Checks: []Check{}}
+	for _, c := range []struct {
+		name  string
+		check func(context.Context) (string, error)
+	}{
+		{"pod", m.checkPod},
+		{"clusterip", m.checkClusterIP},
+		{"dns", m.checkDNS},
+	} {
+		check, err := m.check(ctx, c.name, c.check)
+		if err != nil {
+			return err
+		}
+		result.Checks = append(result.Checks, check)
+		result.Passed = result.Passed && check.Passed
+	}
+	m.report.update(func(s *Status) { s.ServiceTest = &result })
+	if !result.Passed {
+		return errors.New("the service test failed: " + failedChecks(result))
+	}
+	m.reached("service test passed", func(s *Status, up float64) { s.Seconds.ServiceTest = up })
+	return m.endServiceTest(ctx, result)
+}
+
+// check tries one check until its limit and says how it went. Its error is the
+// context's only.
+func (m *machine) check(ctx context.Context, name string, try func(context.Context) (string, error)) (Check, error) {
+	var detail string
+	err := m.host.wait(ctx, checkLimit, func(ctx context.Context) (err error) {
+		detail, err = try(ctx)
+		return err
+	})
+	if ctx.Err() != nil {
+		return Check{}, ctx.Err()
+	}
+	outcome := "passed"
+	if err != nil {
+		outcome, detail = "failed", oneLine(err.Error())
+	}
+	m.console.say("check %s %s (%s)", name, outcome, detail)
+	return Check{Name: name, Passed: err == nil, Detail: detail}, nil
+}
+
+func failedChecks(t ServiceTest) string {
+	var failed []string
+	for _, c := range t.Checks {
+		if !c.Passed {
+			failed = append(failed, c.Name+": "+c.Detail)
+		}
+	}
+	return strings.Join(failed, "; ")
+}
+
+func (m *machine) startTestPod(ctx context.Context) error {
+	image := ""
+	for _, ref := range m.image.Images {
+		if strings.Contains(ref, "/coredns:") {
+			image = ref
+		}
+	}
+	if image == "" {
+		return Stop{"the image has no CoreDNS to test with: build it again with the images of its role"}
+	}
+	objects, err := parseObjects("service test", bytes.ReplaceAll(serviceTestObjects, []byte("@IMAGE@"), []byte(image)))
+	if err != nil {
+		return err
+	}
+	client, err := m.client()
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if err := applyObject(ctx, client, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkPod fetches from the pod's own address.
+func (m *machine) checkPod(ctx context.Context) (string, error) {
+	client, err := m.client()
+	if err != nil {
+		return "", err
+	}
+	var pod struct {
+		Status struct {
+			PodIP             string      `json:"podIP"`
+			Conditions        []condition `json:"conditions"`
+			ContainerStatuses []struct {
+				State struct {
+					Waiting struct {
+						Reason  string `json:"reason"`
+						Message string `json:"message"`
+					} `json:"waiting"`
+				} `json:"state"`
+			} `json:"containerStatuses"`
+		} `json:"status"`
+	}
+	if err := client.get(ctx, testNamespace+"/pods/web", &pod); err != nil {
+		return "", err
+	}
+	if pod.Status.PodIP == "" {
+		why := "not scheduled"
+		for _, c := range pod.Status.ContainerStatuses {
+			why = strings.TrimSpace(c.State.Waiting.Reason + " " + c.State.Waiting.Message)
+		}
+		return "", fmt.Errorf("the pod has no address: %s", why)
+	}
+	return m.fetch(ctx, pod.Status.PodIP)
+}
+
+// checkClusterIP fetches from the Service's address.
+func (m *machine) checkClusterIP(ctx context.Context) (string, error) {
+	address, err := m.clusterIP(ctx, "imgbuild-test", "web")
+	if err != nil {
+		return "", err
+	}
+	return m.fetch(ctx, address)
+}
+
+// checkDNS asks the cluster's DNS for the Service's name and fetches from the
+// address that it gives.
+func (m *machine) checkDNS(ctx context.Context) (string, error) {
+	name := "web.imgbuild-test.svc." + m.node.Kubernetes.DNSDomain
+	want, err := m.clusterIP(ctx, "imgbuild-test", "web")
+	if err != nil {
+		return "", err
+	}
+	address, err := m.lookUp(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if address != want {
+		return "", fmt.Errorf("%s is %s, but the Service has %s", name, address, want)
+	}
+	if _, err := m.fetch(ctx, address); err != nil {
+		return "", err
+	}
+	return name + " is " + address + ", which answers", nil
+}
+
+// fetch gets the health page of the test's pod at an address.
+func (m *machine) fetch(ctx context.Context, address string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	page := "http://" + hostPort(address, 8080) + "/health"
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
+	if err != nil {
+		return "", err
+	}
+	// A connection of its own each time: each has to find its way anew.
+	client := &http.Client{Transport: &http.Transport{DialContext: m.host.Dial, DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", page, bare(err))
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: HTTP %d", page, response.StatusCode)
+	}
+	return address + " answers", nil
+}
+
+// endServiceTest removes what the test made, then keeps its result: a power cut
+// between the two only makes the test run again.
+func (m *machine) endServiceTest(ctx context.Context, result ServiceTest) error {
+	client, err := m.client()
+	if err != nil {
+		return err
+	}
+	if err := client.delete(ctx, testNamespace); err != nil && !notFound(err) {
+		return err
+	}
+	text, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("result of the service test: %w", err)
+	}
+	return client.apply(ctx, testResult, object{
+		"apiVersion": "v1",
+		"kind":       "ConfigMap",
+		"metadata":   object{"name": "imgbuild-service-test", "namespace": "kube-system"},
+		"data":       object{"result": string(text)},
+	})
+}
