@@ -1,0 +1,71 @@
+package lab
+
+import "strconv"
+
+// Files in a machine's directory, which is QEMU's working directory: the paths
+// on its command line are short and a socket's path has no more than 107 bytes.
+const (
+	diskFile    = "disk.qcow2"
+	varsFile    = "vars.fd"
+	qmpFile     = "qmp.sock"
+	consoleFile = "console.log"
+	// logFile is what QEMU itself and the supervisor complain of.
+	logFile = "qemu.log"
+)
+
+// ignitionFD is where the supervisor leaves the Ignition config for QEMU.
+const ignitionFD = 3
+
+// hardware is all that the command line of a machine depends on.
+type hardware struct {
+	Lab  string
+	Node Node
+	KVM  bool
+	// Netdev is QEMU's -netdev without its id.
+	Netdev string
+}
+
+// argv is the command line of a machine's QEMU.
+//
+// A guest's reboot is a reboot, so there is no -no-reboot. The disk's cache
+// mode stays writeback: with unsafe, a power cut would lose QEMU's own tables
+// and with them what the guest has synced.
+func argv(h hardware) []string {
+	accel, cpu := []string{"-accel", "tcg,thread=multi"}, "max"
+	if h.KVM {
+		accel, cpu = []string{"-accel", "kvm"}, "host"
+	}
+	args := []string{
+		qemu, "-name", title(h.Lab, h.Node.Name),
+		// No secure boot, hence no SMM, which is slow to emulate.
+		"-machine", "q35,smm=off",
+	}
+	args = append(args, accel...)
+	args = append(args,
+		"-cpu", cpu,
+		"-smp", strconv.Itoa(h.Node.CPUs),
+		"-m", strconv.FormatInt(h.Node.MemoryMiB, 10)+"M",
+		"-nodefaults", "-no-user-config", "-display", "none",
+		// The supervisor reads the other end of standard output.
+		"-chardev", "file,id=console,path=/dev/stdout", "-serial", "chardev:console",
+		"-qmp", "unix:"+qmpFile+",server=on,wait=off",
+		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+firmwareCode,
+		"-drive", "if=pflash,unit=1,format=raw,file="+varsFile,
+		"-drive", "if=none,id=disk,format=qcow2,discard=unmap,file="+diskFile,
+		"-device", "virtio-blk-pci,drive=disk,bootindex=0",
+		"-netdev", h.Netdev+",id=net",
+		// Without its option ROM the interface cannot be booted from.
+		"-device", "virtio-net-pci,netdev=net,mac="+h.Node.MAC+",romfile=",
+		"-device", "virtio-rng-pci",
+		// systemd's EFI stub appends it to the UKI's own command line.
+		"-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra=console=ttyS0",
+	)
+	if len(h.Node.Ignition) > 0 {
+		args = append(args, "-fw_cfg", "name=opt/com.coreos/config,file=/proc/self/fd/"+strconv.Itoa(ignitionFD))
+	}
+	return args
+}
+
+// title is what a machine's QEMU calls itself; it makes the process
+// recognisable as ours.
+func title(lab, node string) string { return "imgbuild/" + lab + "/" + node }

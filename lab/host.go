@@ -1,0 +1,87 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+const (
+	qemu         = "qemu-system-x86_64"
+	firmwareCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	firmwareVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+)
+
+// need is something the lab uses of its host, and Debian's package of it.
+type need struct {
+	what, apt string
+	// root: only where the lab has a network namespace.
+	root bool
+}
+
+func needs() []need {
+	return []need{
+		{what: qemu, apt: "qemu-system-x86"},
+		{what: "qemu-img", apt: "qemu-utils"},
+		{what: firmwareCode, apt: "ovmf"},
+		{what: firmwareVars, apt: "ovmf"},
+		{what: "ip", apt: "iproute2", root: true},
+		{what: "nsenter", apt: "util-linux", root: true},
+	}
+}
+
+// CheckHost says what the host lacks, all in one error.
+func CheckHost() error {
+	return checkHost(os.Geteuid() == 0, func(what string) bool {
+		if strings.HasPrefix(what, "/") {
+			_, err := os.Stat(what)
+			return err == nil
+		}
+		_, err := exec.LookPath(what)
+		return err == nil
+	})
+}
+
+func checkHost(root bool, has func(string) bool) error {
+	var missing, packages []string
+	for _, n := range needs() {
+		if n.root && !root || has(n.what) {
+			continue
+		}
+		missing = append(missing, n.what)
+		if !slices.Contains(packages, n.apt) {
+			packages = append(packages, n.apt)
+		}
+	}
+	if missing == nil {
+		return nil
+	}
+	return fmt.Errorf("the lab needs %s: apt-get install %s", strings.Join(missing, ", "), strings.Join(packages, " "))
+}
+
+// kvmUsable tells whether QEMU can use the processor itself.
+func kvmUsable() bool {
+	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	cpuinfo, err := os.ReadFile("/proc/cpuinfo")
+	return err == nil && virtualises(cpuinfo)
+}
+
+// virtualises tells whether the processor has Intel's or AMD's extension.
+// There are kernels with a /dev/kvm that does without, but it boots nothing
+// but kernels made for it: no firmware.
+func virtualises(cpuinfo []byte) bool {
+	for line := range bytes.Lines(cpuinfo) {
+		if name, flags, _ := strings.Cut(string(line), ":"); strings.TrimSpace(name) == "flags" {
+			fields := strings.Fields(flags)
+			return slices.Contains(fields, "vmx") || slices.Contains(fields, "svm")
+		}
+	}
+	return false
+}
