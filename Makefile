@@ -1,28 +1,65 @@
-# The fast loop is `make check`; everything a clean machine must pass is `make test`.
+# Two commands do everything, set-up included:
+#   make image ROLE=master   builds the image of a role into out/
+#   make test                everything that a clean machine must pass
+# The fast loop is `make check`.
 GO ?= go
+ROLE ?= master
+# What `make image` builds from, and where to.
+CLUSTER ?= build/cluster.yaml
+OUT ?= out
 
-.PHONY: check test format vet shell unit host-packages
+DIRS := builder cluster cmd firstboot ignition lab roles test
+# A change of any of these makes another lock.
+LOCKED := $(wildcard roles/*/role.yaml roles/parts/*/part.yaml roles/bases/*.yaml builder/components/*/*.yaml builder/components/*/module.* builder/components/*/main.go)
 
-check: format vet unit
+.PHONY: all build image check test bench format vet shell static unit host-packages test-packages
 
-test: host-packages format vet shell
-	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -timeout 60m ./...
+all: build
+
+# Both programs: the agent is part of every image and must be beside imgbuild.
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/ ./cmd/...
+
+image: host-packages build $(CLUSTER) $(dir $(CLUSTER))imgbuild.lock
+	bin/imgbuild -c $(CLUSTER) role $(ROLE) --out $(OUT)
+
+$(CLUSTER): | build
+	mkdir -p $(dir $@)
+	bin/imgbuild init --topology single > $@.part && mv $@.part $@
+
+$(dir $(CLUSTER))imgbuild.lock: $(LOCKED) | build $(CLUSTER)
+	bin/imgbuild -c $(CLUSTER) lock
+	@touch $@
+
+check: format vet static unit
+
+test: test-packages format vet static shell build
+	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -timeout 80m ./...
 
 format:
-	@test -z "$$(gofmt -l builder cluster cmd ignition)" || { gofmt -d builder cluster cmd ignition; exit 1; }
+	@test -z "$$(gofmt -l $(wildcard $(DIRS)))" || { gofmt -d $(wildcard $(DIRS)); exit 1; }
 
 vet:
 	$(GO) vet ./...
+
+static:
+	$(GO) tool staticcheck ./...
 
 unit:
 	$(GO) test -count=1 ./...
 
 shell:
-	shellcheck --severity=warning ignition/dracut/90imgbuild/*.sh
+	shellcheck --severity=warning ignition/dracut/90imgbuild/*.sh builder/images/bake.sh builder/components/refresh.sh
 
-# Installs what the tests need where that is possible, else says what is missing.
-host-packages:
-	@for p in debian-archive-keyring shellcheck; do \
+# What building needs of the host, and what tests and the lab need besides.
+# Installed where that is possible, else said in one line.
+HOST_PACKAGES := debian-archive-keyring
+TEST_PACKAGES := shellcheck qemu-system-x86 qemu-utils ovmf iproute2
+
+host-packages: PACKAGES := $(HOST_PACKAGES)
+test-packages: PACKAGES := $(HOST_PACKAGES) $(TEST_PACKAGES)
+host-packages test-packages:
+	@for p in $(PACKAGES); do \
 		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
 	done; \
 	test -z "$$missing" || { \

@@ -8,6 +8,8 @@
 package builder
 
 import (
+	"imgbuild/builder/boot"
+	"imgbuild/builder/cache"
 	"imgbuild/builder/components"
 	"imgbuild/builder/disk"
 	"imgbuild/builder/images"
@@ -24,6 +26,8 @@ type Plan struct {
 	Role    string `json:"role"`
 	// Epoch is the one time of the image, seconds since 1970.
 	Epoch int64 `json:"epoch"`
+	// Arch is Go's name of the machines' architecture.
+	Arch string `json:"arch"`
 	// Base is where Packages come from, Tools where the tools tree does.
 	Base  packages.Source `json:"base"`
 	Tools packages.Source `json:"tools"`
@@ -38,6 +42,10 @@ type Plan struct {
 	// Enable are systemd units enabled at build time; Mask are masked.
 	Enable []string `json:"enable"`
 	Mask   []string `json:"mask"`
+	// Initramfs is what dracut is told; BootFiles are laid over the tree that it
+	// reads: its module folders.
+	Initramfs boot.Initramfs `json:"initramfs"`
+	BootFiles []rootfs.File  `json:"bootFiles"`
 	// Cmdline is the kernel's, without the root hash.
 	Cmdline []string    `json:"cmdline"`
 	Disk    disk.Layout `json:"disk"`
@@ -53,4 +61,39 @@ type Packages struct {
 	Boot []packages.Package `json:"boot"`
 	// Tools is the tree that image tools run from.
 	Tools []packages.Package `json:"tools"`
+}
+
+// Hash is the hex SHA-256 of everything the plan says.
+func (p Plan) Hash() string { return cache.Key(p) }
+
+// Inputs maps each component's name to a hash of all it is made from: for
+// components that hold C, the tools tree is part of that.
+func Inputs(list []components.Component, tools []packages.Package) (map[string]string, error) {
+	inputs := map[string]string{}
+	for _, c := range list {
+		inputs[c.Name] = c.Inputs
+		if c.Source == SourceSelf {
+			continue
+		}
+		spec, err := components.Find(c.Name)
+		if err != nil {
+			return nil, err
+		}
+		if spec.NeedsTools() {
+			inputs[c.Name] = cache.Key(c.Inputs, digests(tools))
+		}
+	}
+	return inputs, nil
+}
+
+// SourceSelf is the Source of a program that is part of imgbuild itself. Its
+// Inputs are the hex SHA-256 of its file.
+const SourceSelf = "self"
+
+func digests(pkgs []packages.Package) []string {
+	list := make([]string, len(pkgs))
+	for i, p := range pkgs {
+		list[i] = p.SHA256
+	}
+	return list
 }

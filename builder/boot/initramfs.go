@@ -14,19 +14,16 @@ import (
 	"strings"
 
 	"imgbuild/builder/cache"
-	"imgbuild/builder/rootfs"
 	"imgbuild/builder/sandbox"
 )
 
 // Initramfs says what goes into an initramfs. The same values give the same bytes.
 type Initramfs struct {
 	// Modules are the dracut modules to add by name; Omit those to leave out.
-	Modules []string `json:"modules"`
-	Omit    []string `json:"omit"`
+	Modules []string `json:"modules" yaml:"modules"`
+	Omit    []string `json:"omit" yaml:"omit"`
 	// Drivers are kernel modules to add besides what dracut picks.
-	Drivers []string `json:"drivers"`
-	// Files are laid over the boot tree before dracut runs: its module folders.
-	Files []rootfs.File `json:"files"`
+	Drivers []string `json:"drivers,omitempty" yaml:"drivers"`
 }
 
 // Kernel is the kernel of a tree.

@@ -159,7 +159,7 @@ func (s Spec) check(folder string) error {
 	}
 	for _, p := range paths {
 		if !fs.ValidPath(p) || p == "." {
-			return fmt.Errorf("%q: want a relative path without ..", p)
+			return fmt.Errorf("%q: want a relative path that stays below it", p)
 		}
 	}
 	return nil

@@ -3,6 +3,8 @@ package disk
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -36,48 +38,52 @@ type Partition struct {
 	File string `json:"-"`
 }
 
-// Assemble writes the image out, sparse, with the partitions in their order.
-// It appears whole or not at all.
-func Assemble(ctx context.Context, out, uuid string, parts []Partition) error {
+// Assemble writes the image out, sparse, with the partitions in their order,
+// and tells what it wrote. It appears whole or not at all.
+func Assemble(ctx context.Context, out, uuid string, parts []Partition) ([]Written, error) {
 	tmp := out + ".part"
 	defer os.Remove(tmp)
-	if err := assemble(ctx, tmp, uuid, parts); err != nil {
-		return fmt.Errorf("write image %s: %w", out, err)
+	written, err := assemble(ctx, tmp, uuid, parts)
+	if err != nil {
+		return nil, fmt.Errorf("write image %s: %w", out, err)
 	}
 	if err := os.Rename(tmp, out); err != nil {
-		return fmt.Errorf("write image: %w", err)
+		return nil, fmt.Errorf("write image: %w", err)
 	}
-	return nil
+	return written, nil
 }
 
-func assemble(ctx context.Context, path, uuid string, parts []Partition) error {
+func assemble(ctx context.Context, path, uuid string, parts []Partition) ([]Written, error) {
 	table, size, err := layOut(uuid, parts)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f, err := os.Create(path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	if err := f.Truncate(size); err != nil {
-		return err
+		return nil, err
 	}
+	var written []Written
 	for i, p := range parts {
-		if p.File == "" {
-			continue
+		at := table.Partitions[i]
+		w := Written{Name: p.Name, Type: p.Type, UUID: p.UUID, Start: int64(at.Start) * sector, Size: int64(at.Size)}
+		if p.File != "" {
+			if w.Content, w.SHA256, err = copySparse(ctx, f, w.Start, p.File); err != nil {
+				return nil, fmt.Errorf("partition %s: %w", p.Name, err)
+			}
 		}
-		if err := copySparse(ctx, f, int64(table.Partitions[i].Start)*sector, p.File); err != nil {
-			return fmt.Errorf("partition %s: %w", p.Name, err)
-		}
+		written = append(written, w)
 	}
 	if err := table.Write(f, size); err != nil {
-		return fmt.Errorf("partition table: %w", err)
+		return nil, fmt.Errorf("partition table: %w", err)
 	}
 	if err := f.Sync(); err != nil {
-		return err
+		return nil, err
 	}
-	return f.Close()
+	return written, f.Close()
 }
 
 // layOut gives every partition its place, each on a whole MiB, and the size of
@@ -118,30 +124,33 @@ func partitionSize(p Partition) (int64, error) {
 	return size, nil
 }
 
-// copySparse copies a file to the offset and leaves out blocks of zeros.
-func copySparse(ctx context.Context, to *os.File, offset int64, from string) error {
+// copySparse copies a file to the offset, leaves out blocks of zeros, and gives
+// its size and hex SHA-256.
+func copySparse(ctx context.Context, to *os.File, offset int64, from string) (int64, string, error) {
 	in, err := os.Open(from)
 	if err != nil {
-		return err
+		return 0, "", err
 	}
 	defer in.Close()
-	block, zeros := make([]byte, 64<<10), make([]byte, 64<<10)
+	sum, size := sha256.New(), int64(0)
+	block, zeros := make([]byte, 256<<10), make([]byte, 256<<10)
 	for {
 		if err := ctx.Err(); err != nil {
-			return err
+			return 0, "", err
 		}
 		n, err := io.ReadFull(in, block)
+		sum.Write(block[:n])
 		if n > 0 && !bytes.Equal(block[:n], zeros[:n]) {
-			if _, err := to.WriteAt(block[:n], offset); err != nil {
-				return err
+			if _, err := to.WriteAt(block[:n], offset+size); err != nil {
+				return 0, "", err
 			}
 		}
-		offset += int64(n)
+		size += int64(n)
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return nil
+			return size, hex.EncodeToString(sum.Sum(nil)), nil
 		case err != nil:
-			return err
+			return 0, "", err
 		}
 	}
 }

@@ -29,7 +29,9 @@ func TestAssemble(t *testing.T) {
 	dir := t.TempDir()
 	images := [2]string{filepath.Join(dir, "a.raw"), filepath.Join(dir, "b.raw")}
 	for _, image := range images {
-		require.NoError(t, Assemble(t.Context(), image, uuid, parts(t, dir)))
+		written, err := Assemble(t.Context(), image, uuid, parts(t, dir))
+		require.NoError(t, err)
+		require.NoError(t, Verify(t.Context(), image, uuid, written))
 	}
 	first, err := os.ReadFile(images[0])
 	require.NoError(t, err)
@@ -54,7 +56,7 @@ func TestAssembleLeavesNothingHalfWritten(t *testing.T) {
 	dir := t.TempDir()
 	list := parts(t, dir)
 	list[0].MiB = 1
-	err := Assemble(t.Context(), filepath.Join(dir, "a.raw"), uuid, list)
+	_, err := Assemble(t.Context(), filepath.Join(dir, "a.raw"), uuid, list)
 	assert.ErrorContains(t, err, "partition esp: content has 2 MiB, the partition 1: make it larger")
 	left, err := filepath.Glob(filepath.Join(dir, "a.raw*"))
 	require.NoError(t, err)

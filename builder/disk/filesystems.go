@@ -209,6 +209,32 @@ func makeEmpty(path string, size int64) error {
 	return f.Close()
 }
 
+// CheckState verifies the structure of a state partition's file.
+func (t Tools) CheckState(ctx context.Context, file string) error {
+	if _, err := t.run(ctx, filepath.Dir(file), nil, "e2fsck", "-fn", inside(file)); err != nil {
+		return fmt.Errorf("%s is damaged: %w", filepath.Base(file), err)
+	}
+	return nil
+}
+
+// CheckESP verifies the structure of an ESP's file.
+func (t Tools) CheckESP(ctx context.Context, file string) error {
+	if _, err := t.run(ctx, filepath.Dir(file), nil, "fsck.vfat", "-n", inside(file)); err != nil {
+		return fmt.Errorf("%s is damaged: %w", filepath.Base(file), err)
+	}
+	return nil
+}
+
+// Qcow2 converts a raw image. Both files must be in the same directory.
+func (t Tools) Qcow2(ctx context.Context, raw, out string) error {
+	_, err := t.run(ctx, filepath.Dir(raw), nil,
+		"qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd", inside(raw), inside(out))
+	if err != nil {
+		return fmt.Errorf("convert %s to qcow2: %w", filepath.Base(raw), err)
+	}
+	return nil
+}
+
 // Halves splits a root hash into the UUIDs of the root and the verity
 // partition, as the Discoverable Partitions Specification has it.
 func Halves(hash string) (root, verity string) {

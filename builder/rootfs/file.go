@@ -19,6 +19,7 @@ type File struct {
 	// Data is the content, Link a symlink's target.
 	Data []byte `json:"data,omitempty"`
 	Link string `json:"link,omitempty"`
-	// From is "COMPONENT/FILE": a file that a component made.
+	// From is "COMPONENT/FILE": a file that a component made, or a folder of
+	// them, whose own modes then hold.
 	From string `json:"from,omitempty"`
 }

@@ -78,7 +78,40 @@ func fromComponent(f File, path string, component func(string) (string, error)) 
 	if err != nil {
 		return err
 	}
-	return copyFile(filepath.Join(from, rest), path, fileMode(f.Mode, 0o755))
+	host := filepath.Join(from, rest)
+	info, err := os.Stat(host)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		return copyTree(host, path)
+	}
+	return copyFile(host, path, fileMode(f.Mode, 0o755))
+}
+
+// copyTree copies a folder of plain files; what is executable stays so.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(p string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, p)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		mode := os.FileMode(0o644)
+		if info.Mode()&0o111 != 0 {
+			mode = 0o755
+		}
+		return copyFile(p, filepath.Join(to, rel), mode)
+	})
 }
 
 // parents makes the directories above path as the layers below have them: the

@@ -53,6 +53,12 @@ func commands(a *app) []*cobra.Command {
 		newInitCmd(a),
 		newValidateCmd(a),
 		newSchemaCmd(a),
+		newLockCmd(a),
+		newRoleCmd(a),
+		newInspectCmd(a),
+		newSecretsCmd(a),
+		newIgnitionCmd(a),
+		newLabCmd(a),
 	}
 }
 
@@ -142,19 +148,11 @@ when the command line or cluster.yaml is wrong.`,
 
 // setUp checks the global flags and makes what is derived from them.
 func (a *app) setUp() error {
-	level := slog.LevelInfo
-	if a.verbose {
-		level = slog.LevelDebug
+	log, err := a.logTo(a.Stderr)
+	if err != nil {
+		return err
 	}
-	options := &slog.HandlerOptions{Level: level}
-	switch a.logFormat {
-	case "text":
-		a.log = slog.New(slog.NewTextHandler(a.Stderr, options))
-	case "json":
-		a.log = slog.New(slog.NewJSONHandler(a.Stderr, options))
-	default:
-		return usageError{fmt.Errorf("--log-format %s: expected text or json", a.logFormat)}
-	}
+	a.log = log
 	if a.cacheDir != "" {
 		return nil
 	}
@@ -164,6 +162,21 @@ func (a *app) setUp() error {
 	}
 	a.cacheDir = dir
 	return nil
+}
+
+// logTo makes a logger of the global flags that writes to w.
+func (a *app) logTo(w io.Writer) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if a.verbose {
+		options.Level = slog.LevelDebug
+	}
+	switch a.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, usageError{fmt.Errorf("--log-format %s: expected text or json", a.logFormat)}
 }
 
 // defaultCacheDir is the cache's place where --cache does not say: the

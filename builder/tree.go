@@ -1,0 +1,118 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+
+	"imgbuild/builder/boot"
+	"imgbuild/builder/images"
+	"imgbuild/builder/rootfs"
+	"imgbuild/cluster/node"
+)
+
+// The steps that make the trees: layers of packages and files.
+
+func (r *run) makeTools(ctx context.Context) error {
+	l, err := r.maker().Base(ctx, r.plan.Packages.Tools)
+	r.tools = []rootfs.Layer{l}
+	return err
+}
+
+func (r *run) makeBase(ctx context.Context) error {
+	l, err := r.maker().Base(ctx, r.plan.Packages.Base)
+	r.layers = []rootfs.Layer{l}
+	return err
+}
+
+// makeRole adds the role's packages, and beside them those of the boot tree:
+// both stand on the base.
+func (r *run) makeRole(ctx context.Context) error {
+	base := r.layers
+	l, err := r.maker().Add(ctx, base, r.plan.Packages.Boot)
+	if err != nil {
+		return err
+	}
+	r.boot = []rootfs.Layer{base[0], l}
+	if len(r.plan.Packages.Role) == 0 {
+		return nil
+	}
+	l, err = r.maker().Add(ctx, base, r.plan.Packages.Role)
+	r.layers = append(r.layers, l)
+	return err
+}
+
+func (r *run) makeComponents(ctx context.Context) error {
+	var err error
+	if r.inputs, err = Inputs(r.plan.Components, r.plan.Packages.Tools); err != nil {
+		return err
+	}
+	for _, c := range r.plan.Components {
+		if _, err := r.component(ctx, c.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) makeImages(ctx context.Context) error {
+	if len(r.plan.Images) == 0 {
+		return nil
+	}
+	b := images.Builder{
+		Cache: r.Cache, Tree: []string{r.layers[0].Dir}, Epoch: r.plan.Epoch, Arch: r.plan.Arch, Log: r.Output,
+		Components: func(ctx context.Context, name string) (string, error) {
+			dir, err := r.component(ctx, name)
+			return filepath.Join(dir, "bin"), err
+		},
+	}
+	made, err := b.Bake(ctx, r.plan.Images, r.inputs["containerd"])
+	r.baked = baked{dir: made.Dir, digests: made.Digests}
+	return err
+}
+
+// makeFiles adds the files of the plan and what the image says of itself.
+func (r *run) makeFiles(ctx context.Context) error {
+	self, err := r.describe()
+	if err != nil {
+		return err
+	}
+	files := append([]rootfs.File{}, r.plan.Files...)
+	files = append(files, rootfs.File{Path: node.ImagePath, Data: self})
+	l, err := r.maker().Files(ctx, r.layers, rootfs.Content{
+		Files: files, Enable: r.plan.Enable, Mask: r.plan.Mask, Inputs: r.inputs,
+	}, r.componentFor(ctx))
+	r.layers = append(r.layers, l)
+	return err
+}
+
+func (r *run) componentFor(ctx context.Context) func(string) (string, error) {
+	return func(name string) (string, error) { return r.component(ctx, name) }
+}
+
+func (r *run) describe() ([]byte, error) {
+	img := node.Image{Role: r.plan.Role, Plan: r.hash, Base: r.plan.Base.Name, Components: map[string]string{}}
+	for _, c := range r.plan.Components {
+		img.Components[c.Name] = c.Version
+	}
+	for _, i := range r.plan.Images {
+		img.Images = append(img.Images, i.Ref)
+	}
+	data, err := json.MarshalIndent(img, "", "  ")
+	return append(data, '\n'), err
+}
+
+func (r *run) makeInitramfs(ctx context.Context) error {
+	k, err := boot.FindKernel(rootfs.Dirs(r.boot))
+	if err != nil {
+		return err
+	}
+	inputs := map[string]string{"ignition": r.inputs["ignition"]}
+	l, err := r.maker().Files(ctx, r.boot, rootfs.Content{Files: r.plan.BootFiles, Inputs: inputs}, r.componentFor(ctx))
+	if err != nil {
+		return err
+	}
+	layers := append(append([]rootfs.Layer{}, r.boot...), l)
+	r.initramfs, err = r.plan.Initramfs.Make(ctx, r.Cache, rootfs.Dirs(layers), l.Key, k, r.plan.Epoch, r.Output)
+	return err
+}

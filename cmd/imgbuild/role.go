@@ -1,0 +1,134 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"imgbuild/builder"
+	"imgbuild/cluster"
+)
+
+// roleFlags are the flags of imgbuild role.
+type roleFlags struct {
+	plan, offline bool
+	out           string
+	rolesDir      string
+	formats       []string
+}
+
+func newRoleCmd(a *app) *cobra.Command {
+	var f roleFlags
+	cmd := &cobra.Command{
+		Use:     "role ROLE… | all",
+		GroupID: groupBuild,
+		Short:   "Build the image of a role",
+		Long: `Role builds one bootable disk image per role, from what imgbuild.lock pins. An
+image holds no name, address or secret of any machine: those come with its
+Ignition config at the first boot.
+
+It leaves in the output folder, per role: ROLE.raw (or the formats asked for),
+ROLE.manifest.json and ROLE.spdx.json. Where they are there already and nothing
+has changed, it does nothing. It needs root.
+
+--plan prints everything that would go into the image, as JSON, and builds
+nothing. With a full cache, --offline builds without any network.`,
+		Example: `  imgbuild role master
+  imgbuild role all --out images --format raw,qcow2
+  imgbuild role master --plan`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.loadCluster()
+			if err != nil {
+				return err
+			}
+			if err := checkFormats(f.formats); err != nil {
+				return err
+			}
+			return buildRoles(cmd, a, c, args, f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&f.plan, "plan", false, "print the plan and build nothing")
+	flags.BoolVar(&f.offline, "offline", false, "use no network: everything must be in the cache")
+	flags.StringVar(&f.out, "out", "out", "output `DIR`")
+	flags.StringVar(&f.rolesDir, "roles", "", "folder `DIR` of own roles, parts and bases, which come before imgbuild's")
+	flags.StringSliceVar(&f.formats, "format", builder.Formats()[:1], "`FORMATS` to write: "+strings.Join(builder.Formats(), ", "))
+	return cmd
+}
+
+func checkFormats(formats []string) error {
+	for i, f := range formats {
+		if !slices.Contains(builder.Formats(), f) || slices.Contains(formats[:i], f) {
+			return usageError{fmt.Errorf("--format %s: expected each at most once of %s", f, strings.Join(builder.Formats(), ", "))}
+		}
+	}
+	return nil
+}
+
+func buildRoles(cmd *cobra.Command, a *app, c *cluster.Cluster, names []string, f roleFlags) error {
+	if slices.Equal(names, []string{"all"}) {
+		s, err := roleSource(f.rolesDir)
+		if err != nil {
+			return err
+		}
+		if names, err = rolesOf(c, s); err != nil {
+			return err
+		}
+	}
+	for _, name := range names {
+		p, err := a.plan(c, name, f.rolesDir)
+		if err != nil {
+			return err
+		}
+		if f.plan {
+			if err := printJSON(a, p); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := buildRole(cmd, a, p, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func buildRole(cmd *cobra.Command, a *app, p builder.Plan, f roleFlags) error {
+	start := time.Now()
+	bar := newProgress(a.Stderr)
+	b, err := a.builder(bar, f.offline)
+	if err != nil {
+		return err
+	}
+	r, err := b.Build(cmd.Context(), p, f.out, f.formats)
+	bar.end()
+	if err != nil {
+		return err
+	}
+	for _, file := range r.Manifest.Files {
+		said := "nothing to do: it is of this very plan"
+		if r.Fresh {
+			said = fmt.Sprintf("built in %s", time.Since(start).Round(time.Second))
+		}
+		if _, err := fmt.Fprintf(a.Stdout, "%s  %s  root hash %.12s…  %s\n",
+			filepath.Join(f.out, file.Name), megabytes(file.Size), r.Manifest.RootHash, said); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func megabytes(size int64) string { return fmt.Sprintf("%d MiB", size>>20) }
+
+func printJSON(a *app, v any) error {
+	e := json.NewEncoder(a.Stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}

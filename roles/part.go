@@ -1,0 +1,159 @@
+package roles
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"imgbuild/builder/disk"
+	"imgbuild/builder/rootfs"
+)
+
+// Part is one part.yaml, and what role.yaml shares with it.
+type Part struct {
+	// Packages of the base by its family: "apt" or "dnf".
+	Packages map[string][]string `yaml:"packages"`
+	Files    []File              `yaml:"files"`
+	// Images are references of container images to bake.
+	Images []string `yaml:"images"`
+	// Enable and Mask are systemd units.
+	Enable []string `yaml:"enable"`
+	Mask   []string `yaml:"mask"`
+	// Cmdline are kernel arguments.
+	Cmdline []string `yaml:"cmdline"`
+
+	// overlay is the folder's rootfs/.
+	overlay []rootfs.File
+}
+
+// File is one entry of files: a component's file, a directory or a symlink.
+type File struct {
+	Path string `yaml:"path"`
+	From string `yaml:"from"`
+	Link string `yaml:"link"`
+	Dir  bool   `yaml:"dir"`
+	Mode uint32 `yaml:"mode"`
+}
+
+// Role is one role.yaml, with its parts.
+type Role struct {
+	Name string `yaml:"-"`
+	// Description is one line for people.
+	Description string `yaml:"description"`
+	// Parts are folders below parts/. In their names "{cni}" stands for
+	// kubernetes.cni of cluster.yaml.
+	Parts []string    `yaml:"parts"`
+	Disk  disk.Layout `yaml:"disk"`
+	Part  `yaml:",inline"`
+}
+
+// errNoRole is returned for a role that has no folder.
+var errNoRole = errors.New("no such role")
+
+// load reads a role with all its parts merged: parts first, the role's own last.
+func (s Source) load(name, cni string) (Role, error) {
+	r := Role{Name: name}
+	from, err := s.decode(path.Join(name, "role.yaml"), &r)
+	if errors.Is(err, fs.ErrNotExist) {
+		known, namesErr := s.Names()
+		return r, errors.Join(fmt.Errorf("role %s: %w; there are: %s", name, errNoRole, strings.Join(known, ", ")), namesErr)
+	}
+	if err != nil {
+		return r, fmt.Errorf("role %s: %w", name, err)
+	}
+	own := r.Part
+	if own.overlay, err = overlay(from, name); err != nil {
+		return r, fmt.Errorf("role %s: %w", name, err)
+	}
+	r.Part = Part{Packages: map[string][]string{}}
+	for _, p := range r.Parts {
+		part, err := s.part(strings.ReplaceAll(p, "{cni}", cni))
+		if err != nil {
+			return r, fmt.Errorf("role %s: %w", name, err)
+		}
+		r.merge(part)
+	}
+	r.merge(own)
+	if r.Disk.ESP <= 0 || r.Disk.Root <= 0 || r.Disk.Verity <= 0 || r.Disk.State <= 0 {
+		return r, fmt.Errorf("role %s: role.yaml: disk: want esp, root, verity and state, each in MiB and more than 0", name)
+	}
+	return r, nil
+}
+
+func (s Source) part(name string) (Part, error) {
+	var p Part
+	folder := path.Join("parts", name)
+	from, err := s.decode(path.Join(folder, "part.yaml"), &p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, fmt.Errorf("part %s: there is no %s/part.yaml", name, folder)
+	}
+	if err != nil {
+		return p, fmt.Errorf("part %s: %w", name, err)
+	}
+	if p.overlay, err = overlay(from, folder); err != nil {
+		return p, fmt.Errorf("part %s: %w", name, err)
+	}
+	return p, nil
+}
+
+func (r *Role) merge(p Part) {
+	for family, names := range p.Packages {
+		r.Packages[family] = append(r.Packages[family], names...)
+	}
+	r.Files = append(r.Files, p.Files...)
+	r.Images = append(r.Images, p.Images...)
+	r.Enable = append(r.Enable, p.Enable...)
+	r.Mask = append(r.Mask, p.Mask...)
+	r.Cmdline = append(r.Cmdline, p.Cmdline...)
+	r.overlay = append(r.overlay, p.overlay...)
+}
+
+// files are all files of the image, sorted by path. A path that comes later
+// replaces an earlier one, so that a role can change what its parts say.
+func (r Role) files() ([]rootfs.File, error) {
+	byPath := map[string]rootfs.File{}
+	for _, f := range r.overlay {
+		byPath[f.Path] = f
+	}
+	for _, f := range r.Files {
+		kinds := 0
+		for _, set := range []bool{f.From != "", f.Link != "", f.Dir} {
+			if set {
+				kinds++
+			}
+		}
+		if kinds != 1 {
+			return nil, fmt.Errorf("role %s: file %s: want exactly one of from, link and dir", r.Name, f.Path)
+		}
+		byPath[f.Path] = rootfs.File{Path: f.Path, From: f.From, Link: f.Link, Dir: f.Dir, Mode: f.Mode}
+	}
+	files := make([]rootfs.File, 0, len(byPath))
+	for _, f := range byPath {
+		files = append(files, f)
+	}
+	slices.SortFunc(files, func(a, b rootfs.File) int { return strings.Compare(a.Path, b.Path) })
+	return files, nil
+}
+
+// components names the components that files come from, sorted.
+func componentsOf(files []rootfs.File) []string {
+	var names []string
+	for _, f := range files {
+		if f.From != "" {
+			name, _, _ := strings.Cut(f.From, "/")
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// sorted is list sorted, each once.
+func sorted(list []string) []string {
+	s := slices.Clone(list)
+	slices.Sort(s)
+	return slices.Compact(s)
+}

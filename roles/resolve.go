@@ -1,0 +1,151 @@
+package roles
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"imgbuild/builder"
+	"imgbuild/builder/cache"
+	"imgbuild/builder/components"
+	"imgbuild/builder/images"
+	"imgbuild/builder/packages"
+	"imgbuild/builder/rootfs"
+	"imgbuild/cluster"
+	"imgbuild/ignition/dracut"
+)
+
+// AgentName is the component that is the agent's program. It is part of this
+// imgbuild, not of the lock.
+const AgentName = "imgbuild-firstboot"
+
+// Resolve decides everything about the image of a role and does nothing: the
+// same cluster, role, lock and agent give the same Plan.
+func (s Source) Resolve(c *cluster.Cluster, role string, l Lock, agent components.Component) (builder.Plan, error) {
+	r, err := s.load(role, c.Kubernetes.CNI)
+	if err != nil {
+		return builder.Plan{}, err
+	}
+	b, err := s.base(c.BaseOf(cluster.Role(role)))
+	if err != nil {
+		return builder.Plan{}, fmt.Errorf("role %s: %w", role, err)
+	}
+	p := builder.Plan{
+		Version: builder.PlanVersion, Role: role, Epoch: l.Epoch, Arch: "amd64",
+		Base: b.source(c.Mirrors[b.Name]), Initramfs: b.Initramfs,
+		Enable: sorted(r.Enable), Mask: sorted(r.Mask), Cmdline: r.Cmdline, Disk: r.Disk,
+	}
+	if err := s.resolvePackages(&p, c, r, b, l); err != nil {
+		return builder.Plan{}, fmt.Errorf("role %s: %w", role, err)
+	}
+	if p.Files, err = r.files(); err != nil {
+		return builder.Plan{}, err
+	}
+	if p.BootFiles, err = bootFiles(); err != nil {
+		return builder.Plan{}, err
+	}
+	if err := resolveComponents(&p, r, l, agent); err != nil {
+		return builder.Plan{}, fmt.Errorf("role %s: %w", role, err)
+	}
+	return p, nil
+}
+
+func (s Source) resolvePackages(p *builder.Plan, c *cluster.Cluster, r Role, b Base, l Lock) error {
+	tools, err := s.base(toolsBase)
+	if err != nil {
+		return err
+	}
+	p.Tools = tools.source(c.Mirrors[tools.Name])
+	for _, t := range []struct {
+		name   string
+		source packages.Source
+		want   []string
+		into   *[]packages.Package
+	}{
+		{treeTools, p.Tools, tools.Packages.Tools, &p.Packages.Tools},
+		{treeName(b.Name, "base"), p.Base, b.Packages.Base, &p.Packages.Base},
+		{treeName(b.Name, "boot"), p.Base, b.Packages.Boot, &p.Packages.Boot},
+		{treeName(b.Name, r.Name), p.Base, rolePackages(c, r, b), &p.Packages.Role},
+	} {
+		if *t.into, err = l.tree(t.name, t.source, t.want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rolePackages are the role's own with those that cluster.yaml adds.
+func rolePackages(c *cluster.Cluster, r Role, b Base) []string {
+	return slices.Concat(r.Packages[b.Family], c.Roles[cluster.Role(r.Name)].Packages)
+}
+
+// resolveComponents pins the images, and the components that they and the
+// files are made from.
+func resolveComponents(p *builder.Plan, r Role, l Lock, agent components.Component) error {
+	names := slices.Concat(componentsOf(p.Files), componentsOf(p.BootFiles))
+	for _, ref := range r.Images {
+		of, err := images.Components(ref)
+		if err != nil {
+			return err
+		}
+		names = append(names, of...)
+	}
+	if len(r.Images) > 0 {
+		names = append(names, "containerd") // bakes them
+	}
+	for _, name := range sorted(names) {
+		c := agent
+		if name != AgentName {
+			var err error
+			if c, err = l.component(name); err != nil {
+				return err
+			}
+		}
+		p.Components = append(p.Components, c)
+	}
+	inputs, err := builder.Inputs(p.Components, p.Packages.Tools)
+	if err != nil {
+		return err
+	}
+	for _, ref := range sorted(r.Images) {
+		img, err := images.Resolve(ref, inputs, cache.Key(p.Packages.Base))
+		if err != nil {
+			return err
+		}
+		p.Images = append(p.Images, img)
+	}
+	return nil
+}
+
+// moduleDir is where dracut looks for its modules.
+const moduleDir = "/usr/lib/dracut/modules.d/"
+
+// bootFiles are the dracut modules that find state and run Ignition: our own,
+// and the stock one with its program beside it.
+func bootFiles() ([]rootfs.File, error) {
+	files := []rootfs.File{
+		{Path: moduleDir + "30ignition", From: "ignition/dracut/30ignition"},
+		{Path: moduleDir + "30ignition/ignition", From: "ignition/bin/ignition"},
+	}
+	err := fs.WalkDir(dracut.Module, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := dracut.Module.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		f := plainFile(moduleDir+p, data)
+		if strings.HasSuffix(p, ".sh") {
+			f.Mode = 0o755
+		}
+		files = append(files, f)
+		return nil
+	})
+	return files, err
+}
+
+// IsUnknownRole reports that an error is about a role that does not exist.
+func IsUnknownRole(err error) bool { return errors.Is(err, errNoRole) }
