@@ -7,6 +7,7 @@ ROLE ?= master
 # What `make image` builds from, and where to.
 CLUSTER ?= build/cluster.yaml
 OUT ?= out
+VERSION ?= 0.1.0
 
 DIRS := builder cluster cmd firstboot ignition lab roles test
 # A change of any of these makes another lock.
@@ -18,7 +19,7 @@ all: build
 
 # Both programs: the agent is part of every image and must be beside imgbuild.
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/ ./cmd/...
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 image: host-packages build $(CLUSTER) $(dir $(CLUSTER))imgbuild.lock
 	bin/imgbuild -c $(CLUSTER) role $(ROLE) --out $(OUT)

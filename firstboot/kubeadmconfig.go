@@ -82,7 +82,7 @@ func clusterConfiguration(n node.Node) object {
 	if len(n.Kubernetes.CertSANs) > 0 {
 		apiServer["certSANs"] = n.Kubernetes.CertSANs
 	}
-	return object{
+	config := object{
 		"apiVersion":           kubeadmAPI,
 		"kind":                 "ClusterConfiguration",
 		"clusterName":          n.Cluster,
@@ -96,13 +96,28 @@ func clusterConfiguration(n node.Node) object {
 			"dnsDomain":     n.Kubernetes.DNSDomain,
 		},
 	}
+	if n.Topology == "single" {
+		// Nobody else could take over. A slow disk or a busy machine must not
+		// make them lose their lease, which makes them start again. (Without an
+		// election the controller manager gives a starting API 10 s only.)
+		alone := object{"extraArgs": []object{
+			{"name": "leader-elect-lease-duration", "value": "40s"},
+			{"name": "leader-elect-renew-deadline", "value": "30s"},
+			{"name": "leader-elect-retry-period", "value": "4s"},
+		}}
+		config["controllerManager"], config["scheduler"] = alone, alone
+	}
+	return config
 }
 
 func kubeletConfiguration() object {
 	return object{
-		"apiVersion":               "kubelet.config.k8s.io/v1beta1",
-		"kind":                     "KubeletConfiguration",
-		"cgroupDriver":             "systemd",
+		"apiVersion":   "kubelet.config.k8s.io/v1beta1",
+		"kind":         "KubeletConfiguration",
+		"cgroupDriver": "systemd",
+		// Its chains are for kube-proxy's iptables mode, and it looks after them
+		// every minute.
+		"makeIPTablesUtilChains":   false,
 		"containerRuntimeEndpoint": criSocket,
 		"resolvConf":               resolvedConf,
 		"serverTLSBootstrap":       false,

@@ -35,7 +35,7 @@ func Render(c *cluster.Cluster, n cluster.Node, s Secrets) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("render the config of %s: %w", n.Name, err)
 	}
-	network, err := networkFile(c.Network, n)
+	network, err := networkFile(c, n)
 	if err != nil {
 		return nil, fmt.Errorf("render the config of %s: %w", n.Name, err)
 	}
@@ -83,7 +83,8 @@ func hostsFile(c *cluster.Cluster) string {
 // networkFile is a systemd.network(5) for the interface with the node's MAC.
 // Type keeps VLANs and bridges out, which take over that MAC. Nothing but the
 // given address is wanted: no DHCP, no link-local, no router's advertisements.
-func networkFile(network cluster.Network, n cluster.Node) (string, error) {
+func networkFile(c *cluster.Cluster, n cluster.Node) (string, error) {
+	network := c.Network
 	subnet, err := netip.ParsePrefix(network.Subnet)
 	if err != nil {
 		return "", fmt.Errorf("network.subnet: %w", err)
@@ -97,6 +98,11 @@ func networkFile(network cluster.Network, n cluster.Node) (string, error) {
 		fmt.Fprintf(&b, "DNS=%s\n", dns)
 	}
 	b.WriteString("DHCP=no\nIPv6AcceptRA=no\nLinkLocalAddressing=no\nLLDP=no\n")
+	if network.Gateway == "" {
+		// A Service's address is replaced by a pod's on its way out, but only a
+		// packet that has a route is on its way.
+		fmt.Fprintf(&b, "\n[Route]\nDestination=%s\nScope=link\n", c.Kubernetes.ServiceSubnet)
+	}
 	return b.String(), nil
 }
 

@@ -58,12 +58,21 @@ func argv(h hardware) []string {
 		"-device", "virtio-net-pci,netdev=net,mac="+h.Node.MAC+",romfile=",
 		"-device", "virtio-rng-pci",
 		// systemd's EFI stub appends it to the UKI's own command line.
-		"-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra=console=ttyS0",
+		"-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="+kernelArguments(h.KVM),
 	)
 	if len(h.Node.Ignition) > 0 {
 		args = append(args, "-fw_cfg", "name=opt/com.coreos/config,file=/proc/self/fd/"+strconv.Itoa(ignitionFD))
 	}
 	return args
+}
+
+// kernelArguments are those that only a machine of the lab has. An emulated
+// processor has none of the flaws that the mitigations are for.
+func kernelArguments(kvm bool) string {
+	if kvm {
+		return "console=ttyS0"
+	}
+	return "console=ttyS0 mitigations=off"
 }
 
 // title is what a machine's QEMU calls itself; it makes the process

@@ -73,6 +73,9 @@ func (l *Lab) Start(ctx context.Context, n Node) (started bool, err error) {
 // Kill cuts the power of a machine, as if the plug were pulled; the result
 // says whether it was on.
 func (l *Lab) Kill(ctx context.Context, name string) (was bool, err error) {
+	if l.absent() {
+		return false, nil
+	}
 	err = l.locked(ctx, func() error {
 		was, err = l.machine(name).kill(ctx)
 		return err
@@ -99,7 +102,7 @@ func (l *Lab) Reimage(ctx context.Context, n Node) error {
 // Down stops every machine of the lab, whatever the cluster's nodes are by
 // now, and removes its network and its directory.
 func (l *Lab) Down(ctx context.Context) error {
-	if _, err := os.Stat(l.Dir); errors.Is(err, os.ErrNotExist) {
+	if l.absent() {
 		return nil
 	}
 	return l.locked(ctx, func() error {
@@ -184,6 +187,12 @@ func (l *Lab) tidy(ctx context.Context) error {
 
 func (l *Lab) machine(name string) machine {
 	return machine{lab: l.Name, name: name, dir: filepath.Join(l.Dir, name)}
+}
+
+// absent tells that the lab never was up, or is down.
+func (l *Lab) absent() bool {
+	_, err := os.Stat(l.Dir)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // locked runs f while no other imgbuild changes this lab.

@@ -68,7 +68,7 @@ func (m machine) isSupervisor(pid int) bool {
 	return len(args) > 0 && args[len(args)-1] == m.dir
 }
 
-// commandLine is empty for a process that has ended.
+// commandLine is empty for a process that has ended or does not exist.
 func commandLine(pid int) []string {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil || len(text) == 0 {
@@ -88,6 +88,12 @@ func sameDirectory(a, b string) bool {
 
 // kill ends QEMU and returns when its supervisor has gone, too.
 func (m machine) kill(ctx context.Context) (bool, error) {
+	// Asked first: it removes its file a moment before it ends.
+	supervisor := 0
+	if p := m.process(supervisorPID, m.isSupervisor); p != nil {
+		supervisor = p.Pid
+		p.Release()
+	}
 	p := m.process(qemuPID, m.isQEMU)
 	was := p != nil
 	if was {
@@ -98,20 +104,12 @@ func (m machine) kill(ctx context.Context) (bool, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errors.New("its processes did not end in 20 s"))
 	defer cancel()
-	for m.on() || m.supervised() {
+	for m.on() || m.isSupervisor(supervisor) {
 		if err := pause(ctx, 20*time.Millisecond); err != nil {
 			return was, fmt.Errorf("kill %s: %w", m.name, err)
 		}
 	}
 	return was, nil
-}
-
-func (m machine) supervised() bool {
-	p := m.process(supervisorPID, m.isSupervisor)
-	if p != nil {
-		p.Release()
-	}
-	return p != nil
 }
 
 // powerOn starts the supervisor, which outlives this process, and waits until

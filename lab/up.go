@@ -57,16 +57,18 @@ func (u *up) power(ctx context.Context) error {
 			return nil
 		}
 		n := u.waiting[0]
+		f := u.lab.follow(n)
+		// Its past is not news.
+		if _, err := f.next(); err != nil {
+			return err
+		}
 		started, err := u.lab.Start(ctx, n)
 		if err != nil {
 			return err
 		}
-		f := u.lab.follow(n)
-		if !started {
-			// Its past is not news.
-			if _, err := f.next(); err != nil {
-				return err
-			}
+		if started {
+			f.tracker.reset("power on")
+		} else {
 			u.Note(n.Name + " is on already")
 		}
 		u.waiting = u.waiting[1:]

@@ -94,8 +94,8 @@ func (l Lock) tree(name string, source packages.Source, want []string) ([]packag
 	return t.Packages, nil
 }
 
-// component returns a pinned component by name.
-func (l Lock) component(name string) (components.Component, error) {
+// Component returns a pinned component by name.
+func (l Lock) Component(name string) (components.Component, error) {
 	for _, c := range l.Components {
 		if c.Name == name {
 			return c, nil

@@ -99,7 +99,7 @@ func resolveComponents(p *builder.Plan, r Role, l Lock, agent components.Compone
 		c := agent
 		if name != AgentName {
 			var err error
-			if c, err = l.component(name); err != nil {
+			if c, err = l.Component(name); err != nil {
 				return err
 			}
 		}

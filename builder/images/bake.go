@@ -24,8 +24,8 @@ const bakeVersion = 3
 var bakeScript string
 
 // bakeConfig is containerd's: a content store, the overlayfs snapshotter and
-// nothing that runs containers. Nothing may be removed in the background: what
-// is unreferenced is dropped afterwards, see store.go.
+// nothing that runs containers. Garbage is collected when the script asks for
+// it and not in the background.
 const bakeConfig = `version = 3
 root = "/mnt/store"
 state = "/run/bake"
@@ -39,8 +39,8 @@ disabled_plugins = [
 [grpc]
   address = "/run/bake/containerd.sock"
 [plugins."io.containerd.gc.v1.scheduler"]
-  startup_delay = "1h"
-  schedule_delay = "1h"
+  startup_delay = "1ms"
+  schedule_delay = "1ms"
   mutation_threshold = 0
 `
 

@@ -30,5 +30,7 @@ while [ $# -gt 0 ]; do
     done
     n=$((n + 1))
 done
+# A collection of garbage, at once: what is unpacked needs no archive of itself.
+$ctr content prune references > /dev/null
 kill $daemon
 wait $daemon || true

@@ -21,7 +21,7 @@ type labFlags struct {
 }
 
 func (f *labFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.images, "images", "out", "`DIR` with one image per role, as imgbuild role leaves it")
+	cmd.Flags().StringVar(&f.images, "images", "out", "`DIR` with one image per role, as imgbuild role leaves it; what it lacks is built")
 }
 
 func newLabCmd(a *app) *cobra.Command {
@@ -42,8 +42,7 @@ KVM is used where the processor has it; without, everything is emulated and
 takes about ten times longer. The host needs the packages qemu-system-x86,
 qemu-utils, ovmf and iproute2. All state is below the cache's directory lab and
 ends with lab down.`,
-		Example: `  imgbuild role master --out out
-  imgbuild lab up
+		Example: `  imgbuild lab up
   imgbuild lab kubectl -- get nodes
   imgbuild lab kill master-1; imgbuild lab start master-1
   imgbuild lab down`,
@@ -145,7 +144,7 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 			roles = append(roles, n.Role)
 		}
 	}
-	images, err := labImages(ctx, a, f.images, roles)
+	images, err := labImages(ctx, a, c, f.images, roles)
 	if err != nil {
 		return nil, err
 	}

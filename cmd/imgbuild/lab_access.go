@@ -47,7 +47,7 @@ this one run. It needs root, as only then the host is part of that network.`,
 			if err := l.Reachable(); err != nil {
 				return err
 			}
-			path, err := labKubectl(cmd.Context(), a, c, program)
+			path, err := labKubectl(cmd.Context(), a, program)
 			if err != nil {
 				return err
 			}

@@ -8,23 +8,59 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"imgbuild/builder"
+	"imgbuild/builder/cache"
+	"imgbuild/builder/components"
 	"imgbuild/cluster"
 	"imgbuild/ignition"
+	"imgbuild/roles"
 )
 
 // What the lab is given by the other verbs is here and nowhere else.
 
-// labImages are the images of the roles, by role.
-func labImages(_ context.Context, _ *app, dir string, roles []cluster.Role) (map[cluster.Role]string, error) {
+// labImages are the images of the roles, by role. What the folder lacks is
+// built there; what is there is taken as it is, since machines may stand on it.
+func labImages(ctx context.Context, a *app, c *cluster.Cluster, dir string, roles []cluster.Role) (map[cluster.Role]string, error) {
 	images := map[cluster.Role]string{}
-	var missing []error
 	for _, role := range roles {
 		images[role] = filepath.Join(dir, string(role)+".raw")
-		if _, err := os.Stat(images[role]); err != nil {
-			missing = append(missing, fmt.Errorf("image of role %s: %w: make it with imgbuild role %[1]s --out %s", role, err, dir))
+		_, err := os.Stat(images[role])
+		if errors.Is(err, os.ErrNotExist) {
+			err = labBuild(ctx, a, c, string(role), dir)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("image of role %s: %w", role, err)
 		}
 	}
-	return images, errors.Join(missing...)
+	return images, nil
+}
+
+// labBuild makes the image of a role, and imgbuild.lock where there is none.
+func labBuild(ctx context.Context, a *app, c *cluster.Cluster, role, dir string) error {
+	_, err := os.Stat(a.lockFile())
+	if errors.Is(err, os.ErrNotExist) {
+		err = labLock(ctx, a, c)
+	}
+	if err != nil {
+		return err
+	}
+	p, err := a.plan(c, role, "")
+	if err != nil {
+		return err
+	}
+	return buildRole(ctx, a, a.Stderr, p, roleFlags{out: dir, formats: []string{builder.FormatRaw}})
+}
+
+func labLock(ctx context.Context, a *app, c *cluster.Cluster) error {
+	s, err := roleSource("")
+	if err != nil {
+		return err
+	}
+	names, err := rolesOf(c, s)
+	if err != nil {
+		return err
+	}
+	return lock(ctx, a, a.Stderr, c, s, names)
 }
 
 // labIgnition are the Ignition configs of the nodes, by name. It makes the
@@ -60,8 +96,9 @@ func labKubeconfig(ctx context.Context, a *app, c *cluster.Cluster) ([]byte, err
 	return ignition.AdminKubeconfig(c, secrets)
 }
 
-// labKubectl is the program: named by flag or environment, or the host's.
-func labKubectl(_ context.Context, _ *app, _ *cluster.Cluster, flag string) (string, error) {
+// labKubectl is the program: named by flag or environment, or that of the
+// release that the cluster runs.
+func labKubectl(ctx context.Context, a *app, flag string) (string, error) {
 	for _, named := range []string{flag, os.Getenv("IMGBUILD_KUBECTL")} {
 		if named == "" {
 			continue
@@ -72,9 +109,17 @@ func labKubectl(_ context.Context, _ *app, _ *cluster.Cluster, flag string) (str
 		}
 		return filepath.Abs(path)
 	}
-	path, err := exec.LookPath("kubectl")
+	l, err := roles.ReadLock(a.lockFile())
 	if err != nil {
-		return "", errors.New("no kubectl in $PATH: name one with --kubectl or IMGBUILD_KUBECTL")
+		return "", fmt.Errorf("find kubectl: %w (or name a program with --kubectl)", err)
 	}
-	return path, nil
+	c, err := l.Component("kubernetes")
+	if err != nil {
+		return "", err
+	}
+	dir, err := components.Builder{Cache: cache.Cache{Root: a.cacheDir}, Log: a.log}.Build(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, "bin", "kubectl"), nil
 }

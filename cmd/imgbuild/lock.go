@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"time"
@@ -44,19 +46,19 @@ images stay the same.`,
 			if err != nil {
 				return err
 			}
-			return lock(cmd, a, c, s, names)
+			return lock(cmd.Context(), a, a.Stdout, c, s, names)
 		},
 	}
 	cmd.Flags().StringVar(&rolesDir, "roles", "", "folder `DIR` of own roles, parts and bases, which come before imgbuild's")
 	return cmd
 }
 
-func lock(cmd *cobra.Command, a *app, c *cluster.Cluster, s roles.Source, names []string) error {
+func lock(ctx context.Context, a *app, out io.Writer, c *cluster.Cluster, s roles.Source, names []string) error {
 	old, err := roles.ReadLock(a.lockFile())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		a.log.Warn("the old lock cannot be read and is replaced", "error", err)
 	}
-	l, err := s.Pin(cmd.Context(), cache.Cache{Root: a.cacheDir}, c, names, time.Now(), a.log)
+	l, err := s.Pin(ctx, cache.Cache{Root: a.cacheDir}, c, names, time.Now(), a.log)
 	if err != nil {
 		return fmt.Errorf("make imgbuild.lock: %w", err)
 	}
@@ -66,9 +68,9 @@ func lock(cmd *cobra.Command, a *app, c *cluster.Cluster, s roles.Source, names 
 	}
 	changes := l.Changes(old)
 	for _, line := range changes {
-		fmt.Fprintln(a.Stdout, line)
+		fmt.Fprintln(out, line)
 	}
-	_, err = fmt.Fprintf(a.Stdout, "%s: roles %v, %d packages, %d components from source %q, %d changed\n",
+	_, err = fmt.Fprintf(out, "%s: roles %v, %d packages, %d components from source %q, %d changed\n",
 		a.lockFile(), names, l.PackageCount(), len(l.Components), "modules", len(changes))
 	return err
 }

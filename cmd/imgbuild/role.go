@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -92,21 +94,21 @@ func buildRoles(cmd *cobra.Command, a *app, c *cluster.Cluster, names []string, 
 			}
 			continue
 		}
-		if err := buildRole(cmd, a, p, f); err != nil {
+		if err := buildRole(cmd.Context(), a, a.Stdout, p, f); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func buildRole(cmd *cobra.Command, a *app, p builder.Plan, f roleFlags) error {
+func buildRole(ctx context.Context, a *app, out io.Writer, p builder.Plan, f roleFlags) error {
 	start := time.Now()
 	bar := newProgress(a.Stderr)
 	b, err := a.builder(bar, f.offline)
 	if err != nil {
 		return err
 	}
-	r, err := b.Build(cmd.Context(), p, f.out, f.formats)
+	r, err := b.Build(ctx, p, f.out, f.formats)
 	bar.end()
 	if err != nil {
 		return err
@@ -116,7 +118,7 @@ func buildRole(cmd *cobra.Command, a *app, p builder.Plan, f roleFlags) error {
 		if r.Fresh {
 			said = fmt.Sprintf("built in %s", time.Since(start).Round(time.Second))
 		}
-		if _, err := fmt.Fprintf(a.Stdout, "%s  %s  root hash %.12s…  %s\n",
+		if _, err := fmt.Fprintf(out, "%s  %s  root hash %.12s…  %s\n",
 			filepath.Join(f.out, file.Name), megabytes(file.Size), r.Manifest.RootHash, said); err != nil {
 			return err
 		}
