@@ -13,7 +13,7 @@ DIRS := builder cluster cmd firstboot ignition lab roles test
 # A change of any of these makes another lock.
 LOCKED := $(wildcard roles/*/role.yaml roles/parts/*/part.yaml roles/bases/*.yaml builder/components/*/*.yaml builder/components/*/module.* builder/components/*/main.go)
 
-.PHONY: all build image check test bench format vet shell static unit host-packages test-packages
+.PHONY: all build image check test format vet shell static unit host-packages test-packages
 
 all: build
 
@@ -34,8 +34,9 @@ $(dir $(CLUSTER))imgbuild.lock: $(LOCKED) | build $(CLUSTER)
 
 check: format vet static unit
 
+# One package at a time: emulated machines and compilers share the cores.
 test: test-packages format vet static shell build
-	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -timeout 80m ./...
+	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -p 1 -timeout 80m ./...
 
 format:
 	@test -z "$$(gofmt -l $(wildcard $(DIRS)))" || { gofmt -d $(wildcard $(DIRS)); exit 1; }

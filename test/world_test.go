@@ -1,0 +1,184 @@
+package test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// world is a folder with a cluster.yaml, the programs, and a lab of one master.
+type world struct {
+	t      *testing.T
+	dir    string
+	images string
+	cache  string
+	name   string
+}
+
+const node = "master-1"
+
+// TestMain keeps the image that all tests share.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "imgbuild-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	shared.dir = dir
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// shared is made by the first test that needs it.
+var shared struct {
+	dir  string
+	once sync.Once
+	err  error
+}
+
+// makeShared builds the programs and the image with the probe. The cache is the
+// machine's own: components are compiled once.
+func makeShared(w *world) error {
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", w.dir+"/", "../cmd/...")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	yaml, err := w.run(context.Background(), "init", "--topology", "single")
+	if err != nil {
+		return err
+	}
+	yaml = strings.Replace(yaml, "name: demo", "name: "+w.name, 1)
+	if err := os.WriteFile(filepath.Join(w.dir, "cluster.yaml"), []byte(yaml), 0o644); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"lock", "--roles", "roles"},
+		{"role", "master", "--roles", "roles", "--out", w.images},
+	} {
+		if _, err := w.run(context.Background(), args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newWorld is a lab of one master, down when the test ends.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	if os.Getenv("IMGBUILD_TEST_ROOT") == "" {
+		t.Skip("builds and boots an image: set IMGBUILD_TEST_ROOT=1")
+	}
+	w := &world{t: t, dir: shared.dir, images: filepath.Join(shared.dir, "images"), name: fmt.Sprintf("test-%d", os.Getpid()), cache: os.Getenv("IMGBUILD_CACHE")}
+	if w.cache == "" {
+		w.cache = "/var/cache/imgbuild"
+	}
+	shared.once.Do(func() { shared.err = makeShared(w) })
+	require.NoError(t, shared.err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("the end of the console:\n" + tail(w.console(), 60))
+		}
+		_, err := w.run(context.Background(), "lab", "down")
+		require.NoError(t, err)
+	})
+	return w
+}
+
+// run runs imgbuild on the world's cluster.yaml; the error holds what it said.
+func (w *world) run(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(w.dir, "imgbuild"), append([]string{"-c", filepath.Join(w.dir, "cluster.yaml")}, args...)...)
+	cmd.Env = append(os.Environ(), "IMGBUILD_AGE_IDENTITY="+filepath.Join(w.dir, "identity.txt"))
+	// As Ctrl-C does.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = time.Minute
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("imgbuild %s: %w: %s", strings.Join(args, " "), err, tail(stderr.String(), 10))
+	}
+	return stdout.String(), nil
+}
+
+func (w *world) must(args ...string) string {
+	w.t.Helper()
+	out, err := w.run(w.t.Context(), args...)
+	require.NoError(w.t, err)
+	return out
+}
+
+// up gives the machine its power and returns when it is ready.
+func (w *world) up(images string) {
+	w.t.Helper()
+	w.must("lab", "up", "--images", images, "--timeout", "20m")
+}
+
+// console is what the machine has said since its disk is new.
+func (w *world) console() string {
+	data, _ := os.ReadFile(filepath.Join(w.cache, "lab", w.name, node, "console.log"))
+	return string(data)
+}
+
+// await waits for a line of the console after the given offset and returns it
+// and where it ends.
+func (w *world) await(from int, pattern string, limit time.Duration) (string, int) {
+	w.t.Helper()
+	want := regexp.MustCompile(pattern)
+	deadline := time.Now().Add(limit)
+	for time.Now().Before(deadline) {
+		all := w.console()
+		if from <= len(all) {
+			if at := want.FindStringIndex(all[from:]); at != nil {
+				return all[from+at[0] : from+at[1]], from + at[1]
+			}
+		}
+		select {
+		case <-w.t.Context().Done():
+			w.t.Fatal("interrupted")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	w.t.Fatalf("the console does not say %q within %s", pattern, limit)
+	return "", 0
+}
+
+// status is `imgbuild lab status`.
+type status struct {
+	Nodes []struct {
+		Phase   string
+		Ready   bool
+		Seconds map[string]*float64
+	}
+	ServiceTest struct {
+		Passed bool
+		Checks []struct {
+			Name   string
+			Passed bool
+		}
+	}
+}
+
+func (w *world) status() status {
+	w.t.Helper()
+	var s status
+	require.NoError(w.t, json.Unmarshal([]byte(w.must("lab", "status", "-o", "json")), &s))
+	require.Len(w.t, s.Nodes, 1)
+	return s
+}
+
+func tail(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
