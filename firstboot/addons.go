@@ -6,13 +6,11 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 )
 
 // addonsDir holds what the image gives every cluster, one file per add-on.
 const addonsDir = "/usr/share/imgbuild/addons"
-
-// podSubnetMark is replaced in every add-on.
-const podSubnetMark = "@POD_SUBNET@"
 
 // addons are the objects of all add-ons, in the order of the files.
 func (m *machine) addons() ([]object, error) {
@@ -30,14 +28,25 @@ func (m *machine) addons() ([]object, error) {
 		if err != nil {
 			return nil, err
 		}
-		data = bytes.ReplaceAll(data, []byte(podSubnetMark), []byte(m.node.Kubernetes.PodSubnet))
-		objects, err := parseObjects(path.Join(addonsDir, name), data)
+		objects, err := parseObjects(path.Join(addonsDir, name), m.fill(data))
 		if err != nil {
 			return nil, Stop{err.Error() + ": build the image again"}
 		}
 		all = append(all, objects...)
 	}
 	return all, nil
+}
+
+// fill replaces the marks of an add-on with what only the cluster knows.
+func (m *machine) fill(data []byte) []byte {
+	for mark, value := range map[string]string{
+		"@POD_SUBNET@": m.node.Kubernetes.PodSubnet,
+		"@API_HOST@":   m.node.Endpoint.Host,
+		"@API_PORT@":   strconv.Itoa(m.node.Endpoint.Port),
+	} {
+		data = bytes.ReplaceAll(data, []byte(mark), []byte(value))
+	}
+	return data
 }
 
 func (m *machine) addonsDone(ctx context.Context) (bool, error) {
