@@ -25,34 +25,31 @@ func (r *run) attest(ctx context.Context) (manifest.Manifest, error) {
 		if !slices.Contains(r.formats, format) {
 			continue
 		}
-		tmp := r.raw()
+		tmp, sum := r.raw(), r.rawSum
 		if format == FormatQcow2 {
 			tmp = filepath.Join(r.out, "."+r.plan.Role+".qcow2.part")
 			made[format] = tmp
 			if err := r.diskTools().Qcow2(ctx, r.raw(), tmp); err != nil {
 				return m, err
 			}
+			var err error
+			if sum, err = SumFile(tmp); err != nil {
+				return m, err
+			}
 		}
 		made[format] = tmp
-		f, err := measure(tmp, imageName(r.plan.Role, format), format)
+		info, err := os.Stat(tmp)
 		if err != nil {
 			return m, err
 		}
-		m.Files = append(m.Files, f)
+		m.Files = append(m.Files, manifest.ImageFile{
+			Name: imageName(r.plan.Role, format), Format: format, Size: info.Size(), SHA256: sum,
+		})
 		if err := setTime(tmp, r.plan.Epoch); err != nil {
 			return m, err
 		}
 	}
 	return m, r.publish(m, made)
-}
-
-func measure(file, name, format string) (manifest.ImageFile, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return manifest.ImageFile{}, err
-	}
-	sum, err := SumFile(file)
-	return manifest.ImageFile{Name: name, Format: format, Size: info.Size(), SHA256: sum}, err
 }
 
 // publish gives every file its name. The old manifest goes first: it would

@@ -56,7 +56,7 @@ type Result struct {
 // steps are what a build does, in order.
 var steps = []string{
 	"packages", "tools tree", "base layer", "role layer", "components", "container images", "files",
-	"initramfs", "root", "kernel image", "state", "secrets scan", "disk image", "verification", "manifest",
+	"initramfs", "partitions", "disk image", "verification", "manifest",
 }
 
 // Build makes the image of the plan in the folder out: ROLE.FORMAT for each
@@ -119,8 +119,11 @@ type run struct {
 	baked        baked
 	initramfs    string
 	root         root
-	parts        []disk.Partition
-	table        []disk.Written
+	// state is the file of the state partition.
+	state string
+	table []disk.Written
+	// rawSum is the SHA-256 of the raw image.
+	rawSum string
 }
 
 // baked is the container store of the image.
@@ -146,7 +149,7 @@ func (r *run) next() {
 func (r *run) all(ctx context.Context) (manifest.Manifest, error) {
 	for _, f := range []func(context.Context) error{
 		r.fetch, r.makeTools, r.makeBase, r.makeRole, r.makeComponents, r.makeImages, r.makeFiles,
-		r.makeInitramfs, r.makeRoot, r.makeESP, r.makeState, r.scan, r.assemble, r.verify,
+		r.makeInitramfs, r.makePartitions, r.assemble, r.verify,
 	} {
 		r.next()
 		if err := ctx.Err(); err != nil {

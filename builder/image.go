@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"imgbuild/builder/boot"
 	"imgbuild/builder/cache"
 	"imgbuild/builder/disk"
@@ -16,6 +18,25 @@ import (
 )
 
 // The steps that make the partitions and the image of them.
+
+// makePartitions makes them side by side: what is slow in one is not what is
+// slow in the other.
+func (r *run) makePartitions(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := r.makeRoot(ctx); err != nil {
+			return err
+		}
+		return r.makeESP(ctx)
+	})
+	g.Go(func() error {
+		if err := r.scan(ctx); err != nil {
+			return err
+		}
+		return r.makeState(ctx)
+	})
+	return g.Wait()
+}
 
 // makeRoot makes the root file system and its hash tree.
 func (r *run) makeRoot(ctx context.Context) error {
@@ -54,7 +75,7 @@ func (r *run) makeESP(ctx context.Context) error {
 		"EFI/BOOT/BOOTX64.EFI": boot.Loader(tools),
 		slotUKI:                r.root.uki,
 		"loader/loader.conf":   conf,
-	}, filepath.Join(r.dir, "esp.fat"), r.uuid("esp")[:8], r.plan.Disk.ESP)
+	}, r.esp(), r.uuid("esp")[:8], r.plan.Disk.ESP)
 }
 
 // stateVersion changes whenever the same layers would give another state.
@@ -77,23 +98,33 @@ func (r *run) makeState(ctx context.Context) error {
 	key := cache.Key(stateVersion, rootfs.Keys(below), r.plan.Images, r.inputs["containerd"], r.plan.Disk.State, r.plan.Epoch, rootfs.Keys(r.tools))
 	id := r.uuidOf(key)
 	dir, _, err := r.Cache.Dir(ctx, "state", key, func(ctx context.Context, dir string) error {
-		return r.diskTools().State(ctx, rootfs.Dirs(below), extra, filepath.Join(dir, "state.ext4"), id, r.plan.Disk.State)
+		t, file := r.diskTools(), filepath.Join(dir, stateFile)
+		if err := t.State(ctx, rootfs.Dirs(below), extra, file, id, r.plan.Disk.State); err != nil {
+			return err
+		}
+		return t.CheckState(ctx, file)
 	})
-	if err != nil {
-		return err
-	}
+	r.state = filepath.Join(dir, stateFile)
+	return err
+}
+
+const stateFile = "state.ext4"
+
+// partitions are all that the image has, in their order.
+func (r *run) partitions() []disk.Partition {
 	root, verity := disk.Halves(r.root.hash)
-	r.parts = []disk.Partition{
-		{Name: "esp", Type: disk.TypeESP, UUID: r.uuid("esp"), MiB: r.plan.Disk.ESP, File: filepath.Join(r.dir, "esp.fat")},
+	return []disk.Partition{
+		{Name: "esp", Type: disk.TypeESP, UUID: r.uuid("esp"), MiB: r.plan.Disk.ESP, File: r.esp()},
 		{Name: "root-a", Type: disk.TypeRoot, UUID: root, MiB: r.plan.Disk.Root, File: r.root.data},
 		{Name: "verity-a", Type: disk.TypeVerity, UUID: verity, MiB: r.plan.Disk.Verity, File: r.root.tree},
 		// The other slot is for upgrades. Names as systemd-sysupdate expects them.
 		{Name: "_empty", Type: disk.TypeRoot, UUID: r.uuid("root-b"), MiB: r.plan.Disk.Root},
 		{Name: "_empty", Type: disk.TypeVerity, UUID: r.uuid("verity-b"), MiB: r.plan.Disk.Verity},
-		{Name: disk.StateLabel, Type: disk.TypeState, UUID: r.uuid("state"), File: filepath.Join(dir, "state.ext4")},
+		{Name: disk.StateLabel, Type: disk.TypeState, UUID: r.uuid("state"), File: r.state},
 	}
-	return nil
 }
+
+func (r *run) esp() string { return filepath.Join(r.dir, "esp.fat") }
 
 // scan looks for secrets and identities in everything that the image holds.
 func (r *run) scan(ctx context.Context) error {
@@ -112,26 +143,32 @@ func (r *run) scan(ctx context.Context) error {
 // assemble writes the raw image, in the output folder where it is wanted there.
 func (r *run) assemble(ctx context.Context) error {
 	var err error
-	r.table, err = disk.Assemble(ctx, r.raw(), r.uuid("disk"), r.parts)
+	r.table, err = disk.Assemble(ctx, r.raw(), r.uuid("disk"), r.partitions())
 	return err
 }
 
 // raw is where the raw image is written. It gets its own name last.
 func (r *run) raw() string { return filepath.Join(r.out, "."+r.plan.Role+".raw.part") }
 
-// verify reads the image back.
+// verify reads the image back. The state partition's structure has been checked
+// when it was made; here its content must still be the same.
 func (r *run) verify(ctx context.Context) error {
 	t := r.diskTools()
-	if err := disk.Verify(ctx, r.raw(), r.uuid("disk"), r.table); err != nil {
-		return fmt.Errorf("the image is not what was to be written: %w", err)
-	}
-	if err := t.CheckRoot(ctx, r.root.data, r.root.tree, r.root.hash); err != nil {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := disk.Verify(ctx, r.raw(), r.uuid("disk"), r.table); err != nil {
+			return fmt.Errorf("the image is not what was to be written: %w", err)
+		}
+		if err := t.CheckESP(ctx, r.esp()); err != nil {
+			return err
+		}
+		return t.CheckRoot(ctx, r.root.data, r.root.tree, r.root.hash)
+	})
+	g.Go(func() (err error) {
+		r.rawSum, err = SumFile(r.raw())
 		return err
-	}
-	if err := t.CheckESP(ctx, r.parts[0].File); err != nil {
-		return err
-	}
-	return t.CheckState(ctx, r.parts[len(r.parts)-1].File)
+	})
+	return g.Wait()
 }
 
 // uuidOf is a UUID that depends on a key alone.

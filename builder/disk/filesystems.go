@@ -18,7 +18,7 @@ import (
 // empty mount points.
 func (t Tools) Root(ctx context.Context, layers []string, out, uuid string) error {
 	_, err := t.run(ctx, filepath.Dir(out), []sandbox.Mount{{From: layers, To: "/mnt/root", ReadOnly: true}},
-		"mkfs.erofs", "--quiet", "-zlz4hc", fmt.Sprintf("-T%d", t.Epoch), "--all-time", "-U"+uuid,
+		"mkfs.erofs", "--quiet", "-zlz4hc,level=3", fmt.Sprintf("-T%d", t.Epoch), "--all-time", "-U"+uuid,
 		"--exclude-regex=^(boot|dev|mnt|proc|run|sys|tmp|var)/.*", inside(out), "/mnt/root")
 	if err != nil {
 		return fmt.Errorf("make root %s: %w", filepath.Base(out), err)
