@@ -79,7 +79,7 @@ func (r *run) makeESP(ctx context.Context) error {
 }
 
 // stateVersion changes whenever the same layers would give another state.
-const stateVersion = 1
+const stateVersion = 2
 
 // makeState makes the state partition. It is kept in the cache: most changes of
 // a role do not touch /var.

@@ -25,7 +25,7 @@ func TestAMachineBecomesACluster(t *testing.T) {
 	w.must("lab", "start", node, "--images", w.images)
 	from := 0
 	for _, moment := range cuts() {
-		_, from = w.await(from, moment, 15*time.Minute)
+		w.await(from, moment, 15*time.Minute)
 		w.must("lab", "kill", node)
 		from = len(w.console())
 		w.must("lab", "start", node, "--images", w.images)

@@ -167,7 +167,7 @@ func TestOddComponentFilesAreRefused(t *testing.T) {
 		"want that of its folder":   func(s *Spec) { s.Name = "y" },
 		"version is missing":        func(s *Spec) { s.Version = "" },
 		"want one or more programs": func(s *Spec) { s.Programs = append(s.Programs, s.Programs[0]) },
-		"without ..":                func(s *Spec) { s.Programs[0].Output = "../a" },
+		"stays below it":            func(s *Spec) { s.Programs[0].Output = "../a" },
 		"need a module":             func(s *Spec) { s.Module = ""; s.Copy = []Copy{{From: "a", To: "b"}} },
 	} {
 		s := good()

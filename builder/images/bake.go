@@ -18,7 +18,7 @@ import (
 )
 
 // bakeVersion changes whenever the same images would give another store.
-const bakeVersion = 3
+const bakeVersion = 4
 
 //go:embed bake.sh
 var bakeScript string

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -141,38 +142,57 @@ func rewrite(file string, when time.Time) error {
 		return err
 	}
 	defer to.Close()
+	to.NoSync = true // one sync at the end is enough
 	err = from.View(func(src *bbolt.Tx) error {
-		return to.Update(func(dst *bbolt.Tx) error {
-			return src.ForEach(func(name []byte, b *bbolt.Bucket) error {
-				into, err := dst.CreateBucket(name)
-				if err != nil {
-					return err
-				}
-				return copyBucket(b, into, stamp)
-			})
+		return src.ForEach(func(name []byte, b *bbolt.Bucket) error {
+			return copyBucket(to, [][]byte{name}, b, stamp)
 		})
 	})
+	err = errors.Join(err, to.Sync())
 	if err := errors.Join(err, to.Close()); err != nil {
 		return err
 	}
 	return os.Rename(fresh, file)
 }
 
-func copyBucket(from, to *bbolt.Bucket, stamp []byte) error {
-	if err := to.SetSequence(from.Sequence()); err != nil {
+// copyBucket copies the bucket at the path and those in it, each in a
+// transaction of its own: bbolt gives the buckets of one transaction their
+// pages in the random order of a map.
+func copyBucket(to *bbolt.DB, path [][]byte, from *bbolt.Bucket, stamp []byte) error {
+	err := to.Update(func(tx *bbolt.Tx) error {
+		into, err := makeBucket(tx, path)
+		if err != nil {
+			return err
+		}
+		if err := into.SetSequence(from.Sequence()); err != nil {
+			return err
+		}
+		return from.ForEach(func(key, value []byte) error {
+			if value == nil {
+				return nil // a bucket
+			}
+			if k := string(key); k == "createdat" || k == "updatedat" {
+				value = stamp
+			}
+			return into.Put(key, value)
+		})
+	})
+	if err != nil {
 		return err
 	}
-	return from.ForEach(func(key, value []byte) error {
-		if value == nil {
-			into, err := to.CreateBucket(key)
-			if err != nil {
-				return err
-			}
-			return copyBucket(from.Bucket(key), into, stamp)
-		}
-		if k := string(key); k == "createdat" || k == "updatedat" {
-			value = stamp
-		}
-		return to.Put(key, value)
+	return from.ForEachBucket(func(key []byte) error {
+		return copyBucket(to, append(slices.Clone(path), key), from.Bucket(key), stamp)
 	})
+}
+
+// makeBucket makes the last bucket of a path; those before it are there.
+func makeBucket(tx *bbolt.Tx, path [][]byte) (*bbolt.Bucket, error) {
+	if len(path) == 1 {
+		return tx.CreateBucket(path[0])
+	}
+	b := tx.Bucket(path[0])
+	for _, name := range path[1 : len(path)-1] {
+		b = b.Bucket(name)
+	}
+	return b.CreateBucket(path[len(path)-1])
 }
