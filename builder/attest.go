@@ -14,7 +14,6 @@ import (
 // them. Until the manifest is there, no build of this plan counts as done.
 func (r *run) attest(ctx context.Context) (manifest.Manifest, error) {
 	m := r.manifest()
-	defer os.Remove(r.raw())
 	made := map[string]string{}
 	defer func() {
 		for _, tmp := range made {
@@ -90,7 +89,7 @@ func (r *run) manifest() manifest.Manifest {
 		m.UKI = manifest.UKI{Path: slotUKI, SHA256: sum}
 	}
 	for _, img := range r.plan.Images {
-		m.Images = append(m.Images, manifest.Image{Ref: img.Ref, Digest: r.baked.digests[img.Ref]})
+		m.Images = append(m.Images, manifest.Image{Ref: img.Ref, Digest: r.baked.Digests[img.Ref]})
 	}
 	return m
 }

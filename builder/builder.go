@@ -18,6 +18,7 @@ import (
 	"imgbuild/builder/cache"
 	"imgbuild/builder/components"
 	"imgbuild/builder/disk"
+	"imgbuild/builder/images"
 	"imgbuild/builder/manifest"
 	"imgbuild/builder/packages"
 	"imgbuild/builder/rootfs"
@@ -79,6 +80,7 @@ func (b Builder) Build(ctx context.Context, p Plan, out string, formats []string
 	}
 	defer done()
 	r := &run{Builder: b, plan: p, hash: p.Hash(), dir: dir, out: out, formats: formats}
+	defer os.Remove(r.raw())
 	m, err := r.all(ctx)
 	if err != nil {
 		return Result{}, fmt.Errorf("build role %s: %w", p.Role, err)
@@ -116,20 +118,15 @@ type run struct {
 	inputs       map[string]string
 	tools        []rootfs.Layer
 	layers, boot []rootfs.Layer
-	baked        baked
-	initramfs    string
-	root         root
+	// baked is the container store of the image.
+	baked     images.Baked
+	initramfs string
+	root      root
 	// state is the file of the state partition.
 	state string
 	table []disk.Written
 	// rawSum is the SHA-256 of the raw image.
 	rawSum string
-}
-
-// baked is the container store of the image.
-type baked struct {
-	dir     string
-	digests map[string]string
 }
 
 // root is the root file system and what verifies it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,11 +92,11 @@ func (r *run) makeState(ctx context.Context) error {
 		}
 	}
 	extra := map[string]string{}
-	if r.baked.dir != "" {
-		extra["lib/containerd"] = r.baked.dir
+	if r.baked.Dir != "" {
+		extra["lib/containerd"] = r.baked.Dir
 	}
 	// Not the plan's hash: the same content may serve many plans.
-	key := cache.Key(stateVersion, rootfs.Keys(below), r.plan.Images, r.inputs["containerd"], r.plan.Disk.State, r.plan.Epoch, rootfs.Keys(r.tools))
+	key := cache.Key(stateVersion, rootfs.Keys(below), r.baked.Key, r.plan.Disk.State, r.plan.Epoch, rootfs.Keys(r.tools))
 	id := r.uuidOf(key)
 	dir, _, err := r.Cache.Dir(ctx, "state", key, func(ctx context.Context, dir string) error {
 		t, file := r.diskTools(), filepath.Join(dir, stateFile)
@@ -129,15 +130,16 @@ func (r *run) esp() string { return filepath.Join(r.dir, "esp.fat") }
 // scan looks for secrets and identities in everything that the image holds.
 func (r *run) scan(ctx context.Context) error {
 	s := scan.Scanner{Cache: r.Cache}
-	for _, l := range r.layers {
+	// What dracut reads goes into the UKI.
+	for _, l := range append(slices.Clone(r.layers), r.boot...) {
 		if err := s.Layer(ctx, l.Dir, l.Key); err != nil {
 			return err
 		}
 	}
-	if r.baked.dir == "" {
+	if r.baked.Dir == "" {
 		return nil
 	}
-	return s.Layer(ctx, r.baked.dir, cache.Key("baked", r.plan.Images, r.inputs["containerd"], r.plan.Epoch))
+	return s.Layer(ctx, r.baked.Dir, r.baked.Key)
 }
 
 // assemble writes the raw image, in the output folder where it is wanted there.

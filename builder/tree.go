@@ -67,7 +67,7 @@ func (r *run) makeImages(ctx context.Context) error {
 		},
 	}
 	made, err := b.Bake(ctx, r.plan.Images, r.inputs["containerd"])
-	r.baked = baked{dir: made.Dir, digests: made.Digests}
+	r.baked = made
 	return err
 }
 
@@ -102,6 +102,7 @@ func (r *run) describe() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
+// makeInitramfs lays the dracut modules over the boot tree and runs dracut in it.
 func (r *run) makeInitramfs(ctx context.Context) error {
 	k, err := boot.FindKernel(rootfs.Dirs(r.boot))
 	if err != nil {
@@ -112,7 +113,7 @@ func (r *run) makeInitramfs(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	layers := append(append([]rootfs.Layer{}, r.boot...), l)
-	r.initramfs, err = r.plan.Initramfs.Make(ctx, r.Cache, rootfs.Dirs(layers), l.Key, k, r.plan.Epoch, r.Output)
+	r.boot = append(r.boot, l)
+	r.initramfs, err = r.plan.Initramfs.Make(ctx, r.Cache, rootfs.Dirs(r.boot), l.Key, k, r.plan.Epoch, r.Output)
 	return err
 }

@@ -47,6 +47,8 @@ disabled_plugins = [
 // Baked is a containerd store in the cache: the content of /var/lib/containerd.
 type Baked struct {
 	Dir string
+	// Key changes with everything that the store is made from.
+	Key string
 	// Digests of the images' manifests by reference.
 	Digests map[string]string
 }
@@ -62,7 +64,7 @@ func (b Builder) Bake(ctx context.Context, list []Image, containerd string) (Bak
 	if err != nil {
 		return Baked{}, fmt.Errorf("bake images: %w", err)
 	}
-	baked := Baked{Dir: filepath.Join(dir, "store")}
+	baked := Baked{Dir: filepath.Join(dir, "store"), Key: key}
 	data, err := os.ReadFile(filepath.Join(dir, "digests.json"))
 	if err != nil {
 		return Baked{}, fmt.Errorf("read baked images from the cache: %w: delete %s", err, dir)
