@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"imgbuild/builder/manifest"
+	"imgbuild/builder/rootfs"
 )
 
 // attest converts, measures and names the image's files, and writes what is in
@@ -44,7 +45,7 @@ func (r *run) attest(ctx context.Context) (manifest.Manifest, error) {
 		m.Files = append(m.Files, manifest.ImageFile{
 			Name: imageName(r.plan.Role, format), Format: format, Size: info.Size(), SHA256: sum,
 		})
-		if err := setTime(tmp, r.plan.Epoch); err != nil {
+		if err := rootfs.SetTime(tmp, r.plan.Epoch); err != nil {
 			return m, err
 		}
 	}

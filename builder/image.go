@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -176,11 +175,6 @@ func (r *run) verify(ctx context.Context) error {
 // uuidOf is a UUID that depends on a key alone.
 func (r *run) uuidOf(key string) string {
 	return (&run{hash: key}).uuid("state")
-}
-
-func setTime(file string, epoch int64) error {
-	t := time.Unix(epoch, 0)
-	return os.Chtimes(file, t, t)
 }
 
 func imageName(role, format string) string { return strings.Join([]string{role, format}, ".") }
