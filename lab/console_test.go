@@ -88,7 +88,7 @@ func TestTracker(t *testing.T) {
 		{name: "a failed check", console: boot + booted, phase: "service-test",
 			reached: "kernel initramfs ignition agent api nodeReady", checks: 2},
 		{name: "ready", console: boot + booted + ready, phase: "ready", isReady: true, passed: true,
-			reached: "kernel initramfs ignition agent api nodeReady ready", checks: 2},
+			reached: "kernel initramfs ignition agent api nodeReady serviceTest ready", checks: 2},
 		{name: "a reboot starts over, the service test stays passed",
 			console: boot + booted + ready + "[ 200.000] [    0.000000] Linux version 6.12.57\n",
 			phase:   "kernel", passed: true, reached: "kernel", checks: 2},
@@ -128,7 +128,7 @@ func reached(m Milestones) string {
 		at   *float64
 	}{
 		{"kernel", m.Kernel}, {"initramfs", m.Initramfs}, {"ignition", m.Ignition}, {"agent", m.Agent},
-		{"api", m.API}, {"nodeReady", m.NodeReady}, {"ready", m.Ready},
+		{"api", m.API}, {"nodeReady", m.NodeReady}, {"serviceTest", m.ServiceTest}, {"ready", m.Ready},
 	} {
 		if one.at != nil {
 			names = append(names, one.name)

@@ -41,7 +41,9 @@ type Milestones struct {
 	Agent     *float64 `json:"agent"`
 	API       *float64 `json:"api"`
 	NodeReady *float64 `json:"nodeReady"`
-	Ready     *float64 `json:"ready"`
+	// ServiceTest is when it passed; it runs once in a cluster's life.
+	ServiceTest *float64 `json:"serviceTest"`
+	Ready       *float64 `json:"ready"`
 }
 
 // ServiceTest is what the init master says of the cluster.

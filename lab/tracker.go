@@ -128,6 +128,7 @@ func (t *tracker) agent(seconds float64, said string) {
 		t.check(rest)
 	case strings.HasPrefix(said, "service test passed"):
 		t.test.Passed = true
+		reach(&s.Seconds.ServiceTest, seconds)
 	}
 }
 

@@ -125,6 +125,14 @@ func (w *world) up(images string) {
 	w.must("lab", "up", "--images", images, "--timeout", "20m")
 }
 
+// clusterID is what no two clusters share.
+func (w *world) clusterID() string {
+	w.t.Helper()
+	id := w.must("lab", "kubectl", "--", "get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}")
+	require.NotEmpty(w.t, id)
+	return id
+}
+
 // console is what the machine has said since its disk is new.
 func (w *world) console() string {
 	data, _ := os.ReadFile(filepath.Join(w.cache, "lab", w.name, node, "console.log"))

@@ -17,11 +17,13 @@ import (
 
 // labFlags are shared by the verbs of lab that give a machine its power.
 type labFlags struct {
-	images string
+	images  string
+	configs string
 }
 
 func (f *labFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.images, "images", "out", "`DIR` with one image per role, as imgbuild role leaves it; what it lacks is built")
+	cmd.Flags().StringVar(&f.configs, "configs", "", "`DIR` with Ignition configs, as imgbuild ignition leaves them (default: made for this start, in memory)")
 }
 
 func newLabCmd(a *app) *cobra.Command {
@@ -148,7 +150,7 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 	if err != nil {
 		return nil, err
 	}
-	configs, err := labIgnition(ctx, a, c, nodes)
+	configs, err := labIgnition(ctx, a, c, nodes, f.configs)
 	if err != nil {
 		return nil, err
 	}

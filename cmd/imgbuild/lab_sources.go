@@ -63,9 +63,13 @@ func labLock(ctx context.Context, a *app, c *cluster.Cluster) error {
 	return lock(ctx, a, a.Stderr, c, s, names)
 }
 
-// labIgnition are the Ignition configs of the nodes, by name. It makes the
-// secrets of the cluster where there are none.
-func labIgnition(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.Node) (map[string][]byte, error) {
+// labIgnition are the Ignition configs of the nodes, by name: those of a folder
+// where one is given. Else it makes them, and the secrets of the cluster where
+// there are none.
+func labIgnition(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.Node, dir string) (map[string][]byte, error) {
+	if dir != "" {
+		return readConfigs(nodes, dir)
+	}
 	store, err := a.secretStore(c)
 	if err != nil {
 		return nil, err
@@ -79,6 +83,18 @@ func labIgnition(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluste
 		if configs[n.Name], err = ignition.Render(c, n, secrets); err != nil {
 			return nil, err
 		}
+	}
+	return configs, nil
+}
+
+func readConfigs(nodes []cluster.Node, dir string) (map[string][]byte, error) {
+	configs := map[string][]byte{}
+	for _, n := range nodes {
+		config, err := os.ReadFile(filepath.Join(dir, n.Name+".ign"))
+		if err != nil {
+			return nil, fmt.Errorf("ignition config of %s: %w: imgbuild ignition --out %s makes it", n.Name, err, dir)
+		}
+		configs[n.Name] = config
 	}
 	return configs, nil
 }

@@ -24,7 +24,7 @@ consoles. With -o json it prints one object; a time that was not reached is null
   {"nodes": [{"name": "master-1", "role": "master", "phase": "init", "ready": false,
               "waitingFor": "", "power": "on",
               "seconds": {"kernel": 5.1, "initramfs": 12.6, "ignition": 18.9, "agent": 30.4,
-                          "api": null, "nodeReady": null, "ready": null}}],
+                          "api": null, "nodeReady": null, "serviceTest": null, "ready": null}}],
    "serviceTest": {"passed": false, "checks": [{"name", "passed", "detail"}]}}
 
 A node that has given up also has "stopped", the reason. Status exits with 0

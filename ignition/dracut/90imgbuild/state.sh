@@ -106,6 +106,10 @@ detect_platform() {
 }
 
 mkdir -p /run/imgbuild
+# From here on the console is for what the boot and the agent say: a kernel
+# that remarks on a device would write into the middle of their lines. Its
+# errors are still shown, and its log has everything.
+echo 4 > /proc/sys/kernel/printk
 find_root_disk
 find_state
 grow_partition

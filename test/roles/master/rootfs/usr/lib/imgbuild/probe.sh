@@ -8,4 +8,6 @@ for dir in /etc /var /opt; do
 done
 say "machine-id $(cat /etc/machine-id)"
 say "ca $(sha256sum < /etc/kubernetes/pki/ca.crt)"
+pods=$(ls /etc/kubernetes/manifests 2> /dev/null)
+say "static pods ${pods:-none}"
 say "done"
