@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,6 +33,20 @@ const (
 
 // Formats lists them, the default first.
 func Formats() []string { return []string{FormatRaw, FormatQcow2} }
+
+// CheckFormats refuses a list that Build cannot write: it wants one format or
+// more, each once.
+func CheckFormats(formats []string) error {
+	if len(formats) == 0 {
+		return fmt.Errorf("format: expected some of %s", strings.Join(Formats(), ", "))
+	}
+	for i, f := range formats {
+		if !slices.Contains(Formats(), f) || slices.Contains(formats[:i], f) {
+			return fmt.Errorf("format %s: expected each at most once of %s", f, strings.Join(Formats(), ", "))
+		}
+	}
+	return nil
+}
 
 // Builder executes plans. Its fields are set once; it runs one build at a time.
 type Builder struct {
@@ -65,6 +80,9 @@ var steps = []string{
 // whole or not at all; the manifest is last. Where the folder holds the image
 // of this very plan already, nothing is done.
 func (b Builder) Build(ctx context.Context, p Plan, out string, formats []string) (Result, error) {
+	if err := CheckFormats(formats); err != nil {
+		return Result{}, fmt.Errorf("build role %s: %w", p.Role, err)
+	}
 	if m, ok := b.present(p, out, formats); ok {
 		return Result{Manifest: m}, nil
 	}
