@@ -11,9 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 
 	"imgbuild/builder/cache"
 	"imgbuild/builder/components"
@@ -32,6 +34,20 @@ const (
 
 // Formats lists them, the default first.
 func Formats() []string { return []string{FormatRaw, FormatQcow2} }
+
+// CheckFormats refuses a list that Build cannot write: it wants one format or
+// more, each once.
+func CheckFormats(formats []string) error {
+	if len(formats) == 0 {
+		return fmt.Errorf("format: expected some of %s", strings.Join(Formats(), ", "))
+	}
+	for i, f := range formats {
+		if !slices.Contains(Formats(), f) || slices.Contains(formats[:i], f) {
+			return fmt.Errorf("format %s: expected each at most once of %s", f, strings.Join(Formats(), ", "))
+		}
+	}
+	return nil
+}
 
 // Builder executes plans. Its fields are set once; it runs one build at a time.
 type Builder struct {
@@ -57,7 +73,7 @@ type Result struct {
 // steps are what a build does, in order.
 var steps = []string{
 	"packages", "tools tree", "base layer", "role layer", "components", "container images", "files",
-	"initramfs", "partitions", "disk image", "verification", "manifest",
+	"initramfs", "disk image", "verification", "manifest",
 }
 
 // Build makes the image of the plan in the folder out: ROLE.FORMAT for each
@@ -65,6 +81,9 @@ var steps = []string{
 // whole or not at all; the manifest is last. Where the folder holds the image
 // of this very plan already, nothing is done.
 func (b Builder) Build(ctx context.Context, p Plan, out string, formats []string) (Result, error) {
+	if err := CheckFormats(formats); err != nil {
+		return Result{}, fmt.Errorf("build role %s: %w", p.Role, err)
+	}
 	if m, ok := b.present(p, out, formats); ok {
 		return Result{Manifest: m}, nil
 	}
@@ -74,13 +93,15 @@ func (b Builder) Build(ctx context.Context, p Plan, out string, formats []string
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return Result{}, fmt.Errorf("make output folder: %w", err)
 	}
+	// Modes of what is made must not depend on who builds.
+	defer unix.Umask(unix.Umask(0o022))
 	dir, done, err := b.Cache.Scratch("build")
 	if err != nil {
 		return Result{}, err
 	}
 	defer done()
 	r := &run{Builder: b, plan: p, hash: p.Hash(), dir: dir, out: out, formats: formats}
-	defer os.Remove(r.raw())
+	defer r.close()
 	m, err := r.all(ctx)
 	if err != nil {
 		return Result{}, fmt.Errorf("build role %s: %w", p.Role, err)
@@ -124,6 +145,8 @@ type run struct {
 	root      root
 	// state is the file of the state partition.
 	state string
+	// image is the raw image while it is written, table what is in it.
+	image *disk.Image
 	table []disk.Written
 	// rawSum is the SHA-256 of the raw image.
 	rawSum string
@@ -133,6 +156,14 @@ type run struct {
 type root struct {
 	data, tree, hash string
 	uki              string
+}
+
+// close removes what is left of an image that did not get its name.
+func (r *run) close() {
+	if r.image != nil {
+		r.image.Close()
+		os.Remove(r.raw())
+	}
 }
 
 // next announces the next step.
@@ -146,7 +177,7 @@ func (r *run) next() {
 func (r *run) all(ctx context.Context) (manifest.Manifest, error) {
 	for _, f := range []func(context.Context) error{
 		r.fetch, r.makeTools, r.makeBase, r.makeRole, r.makeComponents, r.makeImages, r.makeFiles,
-		r.makeInitramfs, r.makePartitions, r.assemble, r.verify,
+		r.makeInitramfs, r.makeImage, r.verify,
 	} {
 		r.next()
 		if err := ctx.Err(); err != nil {

@@ -51,6 +51,26 @@ func TestBuildNeedsRoot(t *testing.T) {
 	assert.NoDirExists(t, out)
 }
 
+// TestUnknownFormats are refused before anything is begun, also where an image
+// is there already.
+func TestUnknownFormats(t *testing.T) {
+	p, out := example(), t.TempDir()
+	built(t, p, out, FormatRaw)
+	before := filesBelow(t, out)
+	for want, formats := range map[string][]string{
+		"format: expected some of raw, qcow2":                     {},
+		"format vmdk: expected each at most once of raw, qcow2":   {FormatRaw, "vmdk"},
+		"format raw: expected each at most once of raw, qcow2":    {FormatRaw, FormatRaw},
+		"format ../raw: expected each at most once of raw, qcow2": {"../raw"},
+	} {
+		b := newBuilder(t)
+		_, err := b.Build(t.Context(), p, out, formats)
+		assert.EqualError(t, err, "build role master: "+want)
+		assert.Empty(t, filesBelow(t, b.Cache.Root))
+	}
+	assert.Equal(t, before, filesBelow(t, out))
+}
+
 // TestUnchangedIsNotBuilt needs neither root nor network nor cache.
 func TestUnchangedIsNotBuilt(t *testing.T) {
 	p, out := example(), t.TempDir()

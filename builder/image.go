@@ -19,35 +19,79 @@ import (
 
 // The steps that make the partitions and the image of them.
 
-// makePartitions makes them side by side: what is slow in one is not what is
-// slow in the other.
-func (r *run) makePartitions(ctx context.Context) error {
+// The partitions of an image, as they are counted from 0.
+const (
+	partESP = iota
+	partRoot
+	partVerity
+	partNextRoot
+	partNextVerity
+	partState
+)
+
+// partitions are all that the image has, in their order. Root and hash tree get
+// the UUIDs that the root hash says.
+func (r *run) partitions() []disk.Partition {
+	d := r.plan.Disk
+	return []disk.Partition{
+		partESP:    {Name: "esp", Type: disk.TypeESP, UUID: r.uuid("esp"), MiB: d.ESP},
+		partRoot:   {Name: "root-a", Type: disk.TypeRoot, MiB: d.Root},
+		partVerity: {Name: "verity-a", Type: disk.TypeVerity, MiB: d.Verity},
+		// The other slot is for upgrades. Names as systemd-sysupdate expects them.
+		partNextRoot:   {Name: "_empty", Type: disk.TypeRoot, UUID: r.uuid("root-b"), MiB: d.Root},
+		partNextVerity: {Name: "_empty", Type: disk.TypeVerity, UUID: r.uuid("verity-b"), MiB: d.Verity},
+		partState:      {Name: disk.StateLabel, Type: disk.TypeState, UUID: r.uuid("state")},
+	}
+}
+
+// makeImage makes the partitions side by side, and writes each into the image as
+// soon as it is there: what is slow in one is not what is slow in the other.
+func (r *run) makeImage(ctx context.Context) error {
+	var err error
+	if r.image, err = disk.Create(r.raw(), r.partitions()); err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		if err := r.makeRoot(ctx); err != nil {
-			return err
-		}
-		return r.makeESP(ctx)
-	})
+	g.Go(func() error { return r.makeRoot(ctx, g) })
 	g.Go(func() error {
 		if err := r.scan(ctx); err != nil {
 			return err
 		}
-		return r.makeState(ctx)
+		if err := r.makeState(ctx); err != nil {
+			return err
+		}
+		return r.image.Write(ctx, partState, r.state)
 	})
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	r.table, err = r.image.Finish(r.uuid("disk"))
+	return err
 }
 
-// makeRoot makes the root file system and its hash tree.
-func (r *run) makeRoot(ctx context.Context) error {
+// makeRoot makes the root file system, its hash tree and what the firmware
+// starts, which holds the root hash.
+func (r *run) makeRoot(ctx context.Context, g *errgroup.Group) error {
 	t := r.diskTools()
 	r.root.data, r.root.tree = filepath.Join(r.dir, "root.erofs"), filepath.Join(r.dir, "root.verity")
 	if err := t.Root(ctx, rootfs.Dirs(r.layers), r.root.data, r.uuid("root")); err != nil {
 		return err
 	}
-	hash, err := t.Verity(ctx, r.root.data, r.root.tree, r.uuid("verity"), cache.Key(r.hash, "salt"))
-	r.root.hash = hash
-	return err
+	g.Go(func() error { return r.image.Write(ctx, partRoot, r.root.data) })
+	var err error
+	r.root.hash, err = t.Verity(ctx, r.root.data, r.root.tree, r.uuid("verity"), cache.Key(r.hash, "salt"))
+	if err != nil {
+		return err
+	}
+	parts := r.image.Partitions
+	parts[partRoot].UUID, parts[partVerity].UUID = disk.Halves(r.root.hash)
+	if err := r.image.Write(ctx, partVerity, r.root.tree); err != nil {
+		return err
+	}
+	if err := r.makeESP(ctx); err != nil {
+		return err
+	}
+	return r.image.Write(ctx, partESP, r.esp())
 }
 
 // slotUKI is the kernel image of the first slot on the ESP.
@@ -58,7 +102,13 @@ func (r *run) makeESP(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.root.uki = filepath.Join(r.dir, "slot.efi")
+	stage := filepath.Join(r.dir, "esp")
+	for _, d := range []string{"EFI/BOOT", "EFI/Linux", "loader"} {
+		if err := os.MkdirAll(filepath.Join(stage, d), 0o755); err != nil {
+			return err
+		}
+	}
+	r.root.uki = filepath.Join(stage, slotUKI)
 	uki := boot.UKI{
 		Kernel: k, Initramfs: r.initramfs, OSRelease: filepath.Join(r.layers[0].Dir, "usr/lib/os-release"),
 		Cmdline: append(append([]string{}, r.plan.Cmdline...), "roothash="+r.root.hash),
@@ -67,19 +117,21 @@ func (r *run) makeESP(ctx context.Context) error {
 	if err := uki.Make(ctx, tools, r.root.uki, r.plan.Epoch, r.Output); err != nil {
 		return err
 	}
-	conf := filepath.Join(r.dir, "loader.conf")
-	if err := os.WriteFile(conf, []byte(boot.LoaderConf), 0o644); err != nil {
+	loader, err := os.ReadFile(boot.Loader(tools))
+	if err != nil {
 		return err
 	}
-	return r.diskTools().ESP(ctx, map[string]string{
-		"EFI/BOOT/BOOTX64.EFI": boot.Loader(tools),
-		slotUKI:                r.root.uki,
-		"loader/loader.conf":   conf,
-	}, r.esp(), r.uuid("esp")[:8], r.plan.Disk.ESP)
+	if err := os.WriteFile(filepath.Join(stage, "EFI/BOOT/BOOTX64.EFI"), loader, 0o644); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(stage, "loader/loader.conf"), []byte(boot.LoaderConf), 0o644); err != nil {
+		return err
+	}
+	return r.diskTools().ESP(ctx, stage, r.esp(), r.uuid("esp")[:8], r.plan.Disk.ESP)
 }
 
 // stateVersion changes whenever the same layers would give another state.
-const stateVersion = 2
+const stateVersion = 3
 
 // makeState makes the state partition. It is kept in the cache: most changes of
 // a role do not touch /var.
@@ -110,20 +162,6 @@ func (r *run) makeState(ctx context.Context) error {
 
 const stateFile = "state.ext4"
 
-// partitions are all that the image has, in their order.
-func (r *run) partitions() []disk.Partition {
-	root, verity := disk.Halves(r.root.hash)
-	return []disk.Partition{
-		{Name: "esp", Type: disk.TypeESP, UUID: r.uuid("esp"), MiB: r.plan.Disk.ESP, File: r.esp()},
-		{Name: "root-a", Type: disk.TypeRoot, UUID: root, MiB: r.plan.Disk.Root, File: r.root.data},
-		{Name: "verity-a", Type: disk.TypeVerity, UUID: verity, MiB: r.plan.Disk.Verity, File: r.root.tree},
-		// The other slot is for upgrades. Names as systemd-sysupdate expects them.
-		{Name: "_empty", Type: disk.TypeRoot, UUID: r.uuid("root-b"), MiB: r.plan.Disk.Root},
-		{Name: "_empty", Type: disk.TypeVerity, UUID: r.uuid("verity-b"), MiB: r.plan.Disk.Verity},
-		{Name: disk.StateLabel, Type: disk.TypeState, UUID: r.uuid("state"), File: r.state},
-	}
-}
-
 func (r *run) esp() string { return filepath.Join(r.dir, "esp.fat") }
 
 // scan looks for secrets and identities in everything that the image holds.
@@ -141,33 +179,28 @@ func (r *run) scan(ctx context.Context) error {
 	return s.Layer(ctx, r.baked.Dir, r.baked.Key)
 }
 
-// assemble writes the raw image, in the output folder where it is wanted there.
-func (r *run) assemble(ctx context.Context) error {
-	var err error
-	r.table, err = disk.Assemble(ctx, r.raw(), r.uuid("disk"), r.partitions())
-	return err
-}
-
-// raw is where the raw image is written. It gets its own name last.
+// raw is where the raw image is written, in the output folder where it may be
+// wanted. It gets its own name last.
 func (r *run) raw() string { return filepath.Join(r.out, "."+r.plan.Role+".raw.part") }
 
-// verify reads the image back. The state partition's structure has been checked
-// when it was made; here its content must still be the same.
+// verify reads the image back, while what is not yet on the disk gets there. The
+// state partition's structure has been checked when it was made; here its
+// content must still be the same.
 func (r *run) verify(ctx context.Context) error {
 	t := r.diskTools()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		if err := disk.Verify(ctx, r.raw(), r.uuid("disk"), r.table); err != nil {
+	g.Go(r.image.Sync)
+	g.Go(func() (err error) {
+		if r.rawSum, err = disk.Verify(ctx, r.raw(), r.uuid("disk"), r.table); err != nil {
 			return fmt.Errorf("the image is not what was to be written: %w", err)
 		}
+		return nil
+	})
+	g.Go(func() error {
 		if err := t.CheckESP(ctx, r.esp()); err != nil {
 			return err
 		}
 		return t.CheckRoot(ctx, r.root.data, r.root.tree, r.root.hash)
-	})
-	g.Go(func() (err error) {
-		r.rawSum, err = SumFile(r.raw())
-		return err
 	})
 	return g.Wait()
 }

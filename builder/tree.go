@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"strings"
 
 	"imgbuild/builder/boot"
 	"imgbuild/builder/images"
@@ -71,19 +72,33 @@ func (r *run) makeImages(ctx context.Context) error {
 	return err
 }
 
-// makeFiles adds the files of the plan and what the image says of itself.
+// makeFiles adds the files of the plan, and what the image says of itself. Those
+// of components have a layer of their own below the others: they are large, and
+// what is changed most often is a file of the role.
 func (r *run) makeFiles(ctx context.Context) error {
 	self, err := r.describe()
 	if err != nil {
 		return err
 	}
-	files := append([]rootfs.File{}, r.plan.Files...)
-	files = append(files, rootfs.File{Path: node.ImagePath, Data: self})
-	l, err := r.maker().Files(ctx, r.layers, rootfs.Content{
-		Files: files, Enable: r.plan.Enable, Mask: r.plan.Mask, Inputs: r.inputs,
-	}, r.componentFor(ctx))
-	r.layers = append(r.layers, l)
-	return err
+	large := rootfs.Content{Inputs: map[string]string{}}
+	small := rootfs.Content{Enable: r.plan.Enable, Mask: r.plan.Mask}
+	for _, f := range r.plan.Files {
+		if f.From == "" {
+			small.Files = append(small.Files, f)
+			continue
+		}
+		name, _, _ := strings.Cut(f.From, "/")
+		large.Files, large.Inputs[name] = append(large.Files, f), r.inputs[name]
+	}
+	small.Files = append(small.Files, rootfs.File{Path: node.ImagePath, Data: self})
+	for _, content := range []rootfs.Content{large, small} {
+		l, err := r.maker().Files(ctx, r.layers, content, r.componentFor(ctx))
+		if err != nil {
+			return err
+		}
+		r.layers = append(r.layers, l)
+	}
+	return nil
 }
 
 func (r *run) componentFor(ctx context.Context) func(string) (string, error) {

@@ -136,7 +136,8 @@ func (c Cache) lock(ctx context.Context, kind, key string) (func(), error) {
 			return nil, fmt.Errorf("lock cache entry %s/%s: %w", kind, key, err)
 		}
 	case <-ctx.Done():
-		f.Close()
+		// Not before flock has returned: its descriptor would be another file's.
+		go func() { <-got; f.Close() }()
 		return nil, fmt.Errorf("wait for another process that makes %s/%s: %w", kind, key, ctx.Err())
 	}
 	return func() { f.Close() }, nil

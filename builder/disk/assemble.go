@@ -1,156 +1,113 @@
 package disk
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-
-	"github.com/diskfs/go-diskfs/partition/gpt"
-)
-
-// Partition types: the Discoverable Partitions Specification's for x86-64. State
-// is plain Linux data: the specification's type for /var ties it to a machine-id.
-const (
-	TypeESP    = string(gpt.EFISystemPartition)
-	TypeRoot   = string(gpt.LinuxRootX86_64)
-	TypeVerity = "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5"
-	TypeState  = string(gpt.LinuxFilesystem)
-)
-
-const (
-	sector    = 512
-	alignment = 1 << 20
 )
 
 // Partition is one partition of an image.
 type Partition struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-	UUID string `json:"uuid"`
-	// MiB is its size; 0 takes the size of File, rounded up.
-	MiB int64 `json:"mib"`
-	// File holds its content; empty for a partition that is reserved.
-	File string `json:"-"`
+	Name string
+	Type string
+	UUID string
+	// MiB is its size; 0 in the last one takes the size of its content, rounded up.
+	MiB int64
 }
 
-// Assemble writes the image out, sparse, with the partitions in their order,
-// and tells what it wrote. It appears whole or not at all.
-func Assemble(ctx context.Context, out, uuid string, parts []Partition) ([]Written, error) {
-	tmp := out + ".part"
-	defer os.Remove(tmp)
-	written, err := assemble(ctx, tmp, uuid, parts)
-	if err != nil {
-		return nil, fmt.Errorf("write image %s: %w", out, err)
-	}
-	if err := os.Rename(tmp, out); err != nil {
-		return nil, fmt.Errorf("write image: %w", err)
-	}
-	return written, nil
+// Image is a raw image that is being written: each partition when its content
+// is there, also several at once, and the partition table when all are.
+type Image struct {
+	// Partitions in their order. What they are called may be set until Finish.
+	Partitions []Partition
+	f          *os.File
+	written    []Written
 }
 
-func assemble(ctx context.Context, path, uuid string, parts []Partition) ([]Written, error) {
-	table, size, err := layOut(uuid, parts)
-	if err != nil {
-		return nil, err
+// Create begins the image in the file path, which is sparse. Who creates it
+// closes it, and removes the file where it is not finished.
+func Create(path string, parts []Partition) (*Image, error) {
+	m := &Image{Partitions: parts, written: make([]Written, len(parts))}
+	at := int64(alignment)
+	for i, p := range parts {
+		if p.MiB == 0 && i < len(parts)-1 {
+			return nil, fmt.Errorf("write image: partition %s: no size in the role's disk layout", p.Name)
+		}
+		m.written[i].Start, m.written[i].Size = at, p.MiB<<20
+		at += p.MiB << 20
 	}
 	f, err := os.Create(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("write image: %w", err)
 	}
-	defer f.Close()
-	if err := f.Truncate(size); err != nil {
-		return nil, err
-	}
-	var written []Written
-	for i, p := range parts {
-		at := table.Partitions[i]
-		w := Written{Name: p.Name, Type: p.Type, UUID: p.UUID, Start: int64(at.Start) * sector, Size: int64(at.Size)}
-		if p.File != "" {
-			if w.Content, w.SHA256, err = copySparse(ctx, f, w.Start, p.File); err != nil {
-				return nil, fmt.Errorf("partition %s: %w", p.Name, err)
-			}
-		}
-		written = append(written, w)
-	}
-	if err := table.Write(f, size); err != nil {
-		return nil, fmt.Errorf("partition table: %w", err)
-	}
-	if err := f.Sync(); err != nil {
-		return nil, err
-	}
-	return written, f.Close()
+	m.f = f
+	return m, nil
 }
 
-// layOut gives every partition its place, each on a whole MiB, and the size of
-// the image in bytes: 1 MiB more at both ends for the table and its backup.
-func layOut(uuid string, parts []Partition) (*gpt.Table, int64, error) {
-	table := &gpt.Table{LogicalSectorSize: sector, PhysicalSectorSize: sector, GUID: uuid, ProtectiveMBR: true}
-	at := int64(alignment)
-	for i, p := range parts {
-		size, err := partitionSize(p)
-		if err != nil {
-			return nil, 0, err
-		}
-		table.Partitions = append(table.Partitions, &gpt.Partition{
-			Index: i + 1, Name: p.Name, Type: gpt.Type(p.Type), GUID: p.UUID,
-			Start: uint64(at / sector), End: uint64((at+size)/sector) - 1, Size: uint64(size),
-		})
-		at += size
+// Write copies the file into partition i, counted from 0.
+func (m *Image) Write(ctx context.Context, i int, file string) error {
+	if err := m.write(ctx, i, file); err != nil {
+		return fmt.Errorf("write image: partition %s: %w", m.Partitions[i].Name, err)
 	}
-	return table, at + alignment, nil
+	return nil
 }
 
-func partitionSize(p Partition) (int64, error) {
-	size := p.MiB << 20
-	if p.File == "" {
-		return size, nil
-	}
-	info, err := os.Stat(p.File)
+func (m *Image) write(ctx context.Context, i int, file string) error {
+	in, err := os.Open(file)
 	if err != nil {
-		return 0, fmt.Errorf("partition %s: %w", p.Name, err)
-	}
-	if size == 0 {
-		size = (info.Size() + alignment - 1) &^ (alignment - 1)
-	}
-	if info.Size() > size {
-		return 0, fmt.Errorf("partition %s: content has %d MiB, the partition %d: make it larger in the role's disk layout",
-			p.Name, (info.Size()+1<<20-1)>>20, p.MiB)
-	}
-	return size, nil
-}
-
-// copySparse copies a file to the offset, leaves out blocks of zeros, and gives
-// its size and hex SHA-256.
-func copySparse(ctx context.Context, to *os.File, offset int64, from string) (int64, string, error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return 0, "", err
+		return err
 	}
 	defer in.Close()
-	sum, size := sha256.New(), int64(0)
-	block, zeros := make([]byte, 256<<10), make([]byte, 256<<10)
-	for {
-		if err := ctx.Err(); err != nil {
-			return 0, "", err
-		}
-		n, err := io.ReadFull(in, block)
-		sum.Write(block[:n])
-		if n > 0 && !bytes.Equal(block[:n], zeros[:n]) {
-			if _, err := to.WriteAt(block[:n], offset+size); err != nil {
-				return 0, "", err
-			}
-		}
-		size += int64(n)
-		switch {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return size, hex.EncodeToString(sum.Sum(nil)), nil
-		case err != nil:
-			return 0, "", err
-		}
+	info, err := in.Stat()
+	if err != nil {
+		return err
 	}
+	w := &m.written[i]
+	w.Content = info.Size()
+	if m.Partitions[i].MiB == 0 {
+		w.Size = (w.Content + alignment - 1) &^ (alignment - 1)
+	}
+	if w.Content > w.Size {
+		return fmt.Errorf("content has %d MiB, the partition %d: make it larger in the role's disk layout",
+			(w.Content+1<<20-1)>>20, w.Size>>20)
+	}
+	w.SHA256, err = copySparse(ctx, m.f, w.Start, in, w.Content)
+	return err
+}
+
+// Finish writes the partition table, of a disk of this UUID, and tells what is
+// in the image.
+func (m *Image) Finish(uuid string) ([]Written, error) {
+	for i, p := range m.Partitions {
+		w := &m.written[i]
+		w.Name, w.Type, w.UUID = p.Name, p.Type, p.UUID
+	}
+	primary, backup, err := tables(uuid, m.written)
+	if err != nil {
+		return nil, fmt.Errorf("write image: %w", err)
+	}
+	// The file gets its size by the backup's last byte.
+	_, err = m.f.WriteAt(primary, 0)
+	_, err2 := m.f.WriteAt(backup, imageSize(m.written)-alignment)
+	if err := errors.Join(err, err2); err != nil {
+		return nil, fmt.Errorf("write image: partition table: %w", err)
+	}
+	return m.written, nil
+}
+
+// Sync waits until everything is on the disk.
+func (m *Image) Sync() error {
+	if err := m.f.Sync(); err != nil {
+		return fmt.Errorf("write image: %w", err)
+	}
+	return nil
+}
+
+// Close ends the writing. It may be called twice.
+func (m *Image) Close() error {
+	if err := m.f.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("write image: %w", err)
+	}
+	return nil
 }

@@ -17,7 +17,10 @@ import (
 	"imgbuild/builder/rootfs"
 )
 
-const uuid = "11111111-2222-4333-8444-555555555555"
+const (
+	uuid        = "11111111-2222-4333-8444-555555555555"
+	epoch int64 = 1_700_000_000
+)
 
 func TestHalves(t *testing.T) {
 	root, verity := Halves("3cc1534cff55ce47eb1bddec5ee5b808b934c330b12ed7929856abe99fb55ef8")
@@ -31,7 +34,7 @@ func TestFileSystems(t *testing.T) {
 	if os.Getenv("IMGBUILD_TEST_ROOT") == "" {
 		t.Skip("needs root and a Debian mirror: set IMGBUILD_TEST_ROOT=1")
 	}
-	tools := Tools{Layers: []string{toolsTree(t)}, Epoch: 1_700_000_000, Output: io.Discard}
+	tools := Tools{Layers: []string{toolsTree(t)}, Epoch: epoch, Output: io.Discard}
 	tree := smallTree(t)
 	var sums [2]map[string][32]byte
 	var dir, hash string
@@ -49,8 +52,7 @@ func TestFileSystems(t *testing.T) {
 
 	data, verity := filepath.Join(dir, "root.erofs"), filepath.Join(dir, "root.verity")
 	require.NoError(t, tools.CheckRoot(t.Context(), data, verity, hash))
-	_, err := tools.run(t.Context(), dir, nil, "e2fsck", "-fn", "/mnt/out/state.ext4")
-	require.NoError(t, err)
+	require.NoError(t, tools.CheckState(t.Context(), filepath.Join(dir, "state.ext4")))
 	flip(t, data)
 	assert.ErrorContains(t, tools.CheckRoot(t.Context(), data, verity, hash), "root.erofs does not match its root hash")
 }
@@ -63,8 +65,12 @@ func makeAll(t *testing.T, tools Tools, tree, dir string) string {
 	require.NoError(t, err)
 	store := map[string]string{"lib/store": filepath.Join(tree, "usr")}
 	require.NoError(t, tools.State(t.Context(), []string{tree}, store, path("state.ext4"), uuid, 64))
-	files := map[string]string{"EFI/Linux/slot-a.efi": filepath.Join(tree, "usr/big")}
-	require.NoError(t, tools.ESP(t.Context(), files, path("esp.vfat"), "12345678", 64))
+	uki, err := os.ReadFile(filepath.Join(tree, "usr/big"))
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(path("esp/EFI/Linux"), 0o755))
+	require.NoError(t, os.WriteFile(path("esp/EFI/Linux/slot-a.efi"), uki, 0o644))
+	require.NoError(t, tools.ESP(t.Context(), path("esp"), path("esp.vfat"), "12345678", 64))
+	require.NoError(t, tools.CheckESP(t.Context(), path("esp.vfat")))
 	return hash
 }
 
@@ -101,7 +107,7 @@ func toolsTree(t *testing.T) string {
 	require.NoError(t, err)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	require.NoError(t, packages.Fetch(t.Context(), c, debian, trees["tools"], false, log))
-	m := rootfs.Maker{Cache: c, Epoch: 1_700_000_000, Log: log, Output: io.Discard}
+	m := rootfs.Maker{Cache: c, Epoch: epoch, Log: log, Output: io.Discard}
 	tree, err := m.Base(t.Context(), trees["tools"])
 	require.NoError(t, err)
 	return tree.Dir

@@ -2,6 +2,8 @@ package disk
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,6 +67,18 @@ func TestVerifyRefuses(t *testing.T) {
 		"byte of the first partition": {flipAt(1 << 20), "a.raw: partition 1 (esp): its content has SHA-256 "},
 		"byte of the last partition":  {flipAt(14 << 20), "a.raw: partition 3 (imgbuild-state): its content has SHA-256 "},
 		"byte in a hole":              {flipAt(1<<20 + 5000), "a.raw: partition 1 (esp): its content has SHA-256 "},
+		"byte of an empty partition":  {flipAt(6 << 20), "a.raw: bytes from 6291456 to "},
+		"byte after a content":        {flipAt(14<<20 + 1), "a.raw: bytes from 14680065 to "},
+		"master boot record":          {flipAt(446), "a.raw: its partition table has SHA-256 "},
+		"primary header":              {flipAt(512 + 40), "a.raw: its partition table is damaged, only the backup is whole"},
+		"primary signature":           {flipAt(512), "a.raw: its partition table is damaged, only the backup is whole"},
+		"primary entry":               {flipAt(2*512 + 60), "a.raw: its partition table is damaged, only the backup is whole"},
+		"after the primary entries":   {flipAt(34 * 512), "a.raw: its partition table has SHA-256 "},
+		"backup header":               {flipAt(16<<20 - 512 + 40), "a.raw: the backup of its partition table has SHA-256 "},
+		"backup signature":            {flipAt(16<<20 - 512), "a.raw: the backup of its partition table has SHA-256 "},
+		"backup entry":                {flipAt(16<<20 - 33*512 + 60), "a.raw: the backup of its partition table has SHA-256 "},
+		"last byte":                   {flipAt(16<<20 - 1), "a.raw: the backup of its partition table has SHA-256 "},
+		"longer":                      {truncate(17 << 20), "a.raw: it has 17825792 bytes, want 16777216"},
 		"disk UUID": {edit(func(table *gpt.Table) { table.GUID = otherUUID }),
 			"a.raw: disk UUID is " + otherUUID + ", want " + uuid},
 		"partition UUID": {edit(func(table *gpt.Table) { table.Partitions[1].GUID = otherUUID }),
@@ -90,11 +104,12 @@ func TestVerifyRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			image := filepath.Join(dir, "a.raw")
-			written, err := Assemble(t.Context(), image, uuid, parts(t, dir))
+			written := assemble(t, dir, image)
+			_, err := Verify(t.Context(), image, uuid, written)
 			require.NoError(t, err)
-			require.NoError(t, Verify(t.Context(), image, uuid, written))
 			c.change(t, image)
-			assert.ErrorContains(t, Verify(t.Context(), image, uuid, written), c.want)
+			_, err = Verify(t.Context(), image, uuid, written)
+			assert.ErrorContains(t, err, c.want)
 		})
 	}
 }
@@ -104,26 +119,38 @@ func TestVerifyRefuses(t *testing.T) {
 func TestVerifyWantsWhatWasWritten(t *testing.T) {
 	dir := t.TempDir()
 	image := filepath.Join(dir, "a.raw")
-	written, err := Assemble(t.Context(), image, uuid, parts(t, dir))
-	require.NoError(t, err)
+	written := assemble(t, dir, image)
+	refused := func(ctx context.Context, image string, want []Written) error {
+		sum, err := Verify(ctx, image, uuid, want)
+		assert.Empty(t, sum)
+		return err
+	}
 	other := slices.Clone(written)
 	other[0].SHA256 = other[0].SHA256[1:] + "0"
-	assert.ErrorContains(t, Verify(t.Context(), image, uuid, other), "partition 1 (esp): its content")
-	assert.ErrorContains(t, Verify(t.Context(), image, uuid, written[:2]), "3 partitions, want 2")
-	assert.ErrorIs(t, Verify(t.Context(), image+".gone", uuid, written), os.ErrNotExist)
+	assert.ErrorContains(t, refused(t.Context(), image, other), "partition 1 (esp): its content")
+	assert.ErrorContains(t, refused(t.Context(), image, written[:2]), "3 partitions, want 2")
+	assert.ErrorIs(t, refused(t.Context(), image+".gone", written), os.ErrNotExist)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	assert.ErrorIs(t, Verify(ctx, image, uuid, written), context.Canceled)
+	assert.ErrorIs(t, refused(ctx, image, written), context.Canceled)
 }
 
-func TestAssembleStops(t *testing.T) {
+// TestVerifyGivesTheDigest of the whole file, holes and all.
+func TestVerifyGivesTheDigest(t *testing.T) {
 	dir := t.TempDir()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := Assemble(ctx, filepath.Join(dir, "a.raw"), uuid, parts(t, dir))
-	assert.ErrorIs(t, err, context.Canceled)
-	left, err := filepath.Glob(filepath.Join(dir, "a.raw*"))
+	image := filepath.Join(dir, "a.raw")
+	written := assemble(t, dir, image)
+	sum, err := Verify(t.Context(), image, uuid, written)
 	require.NoError(t, err)
-	assert.Empty(t, left)
+	data, err := os.ReadFile(image)
+	require.NoError(t, err)
+	assert.Equal(t, fmt.Sprintf("%x", sha256.Sum256(data)), sum)
+	assert.Equal(t, fmt.Sprintf("%x", sha256.Sum256(data[1<<20:2<<20+1])), written[0].SHA256)
+	// The same bytes without a hole.
+	full := filepath.Join(dir, "full.raw")
+	require.NoError(t, os.WriteFile(full, data, 0o644))
+	again, err := Verify(t.Context(), full, uuid, written)
+	require.NoError(t, err)
+	assert.Equal(t, sum, again)
 }

@@ -49,6 +49,8 @@ type Spec struct {
 type Mount struct {
 	// From are host paths: one is bound, several are overlaid read-only, lowest first.
 	From []string
+	// Inside has the only path of From be one inside, of an earlier mount.
+	Inside bool
 	// To is the path inside.
 	To       string
 	ReadOnly bool
@@ -143,6 +145,9 @@ func script(s Spec, root string) string {
 	for _, m := range s.Mounts {
 		to := filepath.Join(root, m.To)
 		src := m.From[0]
+		if m.Inside {
+			src = filepath.Join(root, src)
+		}
 		if strings.HasPrefix(m.To, "/mnt/") || strings.HasPrefix(m.To, "/run/") || strings.HasPrefix(m.To, "/tmp/") {
 			p("if [ -d %s ]; then mkdir -p %s; else mkdir -p %s; : > %s; fi", quote(src), quote(to), quote(filepath.Dir(to)), quote(to))
 		}

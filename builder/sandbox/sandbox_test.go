@@ -53,6 +53,31 @@ func TestAMountTakesWhatIsWritten(t *testing.T) {
 	assert.Equal(t, "x\n", string(data))
 }
 
+// TestPartOfAnOverlay mounts what is below a directory of merged layers, and
+// another directory in it.
+func TestPartOfAnOverlay(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	for _, file := range []string{"low/var/in/file", "top/var/lib/file", "top/etc/file", "store/blob"} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, file)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), nil, 0o644))
+	}
+	var out bytes.Buffer
+	err := Run(t.Context(), Spec{
+		Layers: host(), Stdout: &out,
+		Mounts: []Mount{
+			{From: []string{filepath.Join(dir, "low"), filepath.Join(dir, "top")}, To: "/mnt/root", ReadOnly: true},
+			{From: []string{"/mnt/root/var"}, Inside: true, To: "/mnt/var", ReadOnly: true},
+			{From: []string{filepath.Join(dir, "store")}, To: "/mnt/var/in", ReadOnly: true},
+		},
+		Argv: []string{"sh", "-c", "cd /mnt/var && find . -type f | sort; touch x in/x 2>&1"},
+	})
+	assert.ErrorContains(t, err, "exit status 1")
+	assert.Contains(t, out.String(), "./in/blob\n./lib/file\n")
+	assert.Equal(t, 2, strings.Count(out.String(), "Read-only file system"))
+	assert.NoFileExists(t, filepath.Join(dir, "store/x"))
+}
+
 func TestAFailureNamesTheProgramAndItsWords(t *testing.T) {
 	needRoot(t)
 	err := Run(t.Context(), Spec{Layers: host(), Argv: []string{"sh", "-c", "echo no space left >&2; exit 3"}})

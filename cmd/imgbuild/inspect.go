@@ -69,12 +69,7 @@ func verifyImage(ctx context.Context, m manifest.Manifest, image string) error {
 		if f.Name != filepath.Base(image) {
 			continue
 		}
-		if f.Format == builder.FormatRaw {
-			if err := disk.Verify(ctx, image, m.DiskUUID, m.Partitions); err != nil {
-				return err
-			}
-		}
-		sum, err := builder.SumFile(image)
+		sum, err := sumImage(ctx, m, image, f.Format)
 		if err != nil {
 			return err
 		}
@@ -84,6 +79,15 @@ func verifyImage(ctx context.Context, m manifest.Manifest, image string) error {
 		return nil
 	}
 	return fmt.Errorf("%s: its manifest does not name it", image)
+}
+
+// sumImage gives the SHA-256 of an image's file. A raw image is verified on the
+// way, so that it is told what is wrong with it.
+func sumImage(ctx context.Context, m manifest.Manifest, image, format string) (string, error) {
+	if format == builder.FormatRaw {
+		return disk.Verify(ctx, image, m.DiskUUID, m.Partitions)
+	}
+	return builder.SumFile(image)
 }
 
 func printManifest(a *app, m manifest.Manifest, verified error) error {

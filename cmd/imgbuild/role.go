@@ -49,8 +49,8 @@ nothing. With a full cache, --offline builds without any network.`,
 			if err != nil {
 				return err
 			}
-			if err := checkFormats(f.formats); err != nil {
-				return err
+			if err := builder.CheckFormats(f.formats); err != nil {
+				return usageError{fmt.Errorf("--%w", err)}
 			}
 			return buildRoles(cmd, a, c, args, f)
 		},
@@ -62,15 +62,6 @@ nothing. With a full cache, --offline builds without any network.`,
 	flags.StringVar(&f.rolesDir, "roles", "", "folder `DIR` of own roles, parts and bases, which come before imgbuild's")
 	flags.StringSliceVar(&f.formats, "format", builder.Formats()[:1], "`FORMATS` to write: "+strings.Join(builder.Formats(), ", "))
 	return cmd
-}
-
-func checkFormats(formats []string) error {
-	for i, f := range formats {
-		if !slices.Contains(builder.Formats(), f) || slices.Contains(formats[:i], f) {
-			return usageError{fmt.Errorf("--format %s: expected each at most once of %s", f, strings.Join(builder.Formats(), ", "))}
-		}
-	}
-	return nil
 }
 
 func buildRoles(cmd *cobra.Command, a *app, c *cluster.Cluster, names []string, f roleFlags) error {
