@@ -15,6 +15,7 @@ import (
 	"imgbuild/builder/disk"
 	"imgbuild/builder/rootfs"
 	"imgbuild/builder/scan"
+	"imgbuild/builder/space"
 )
 
 // The steps that make the partitions and the image of them.
@@ -143,8 +144,16 @@ func (r *run) scan(ctx context.Context) error {
 
 // assemble writes the raw image, in the output folder where it is wanted there.
 func (r *run) assemble(ctx context.Context) error {
+	parts := r.partitions()
+	var size int64
+	for _, p := range parts {
+		size += space.Used(p.File)
+	}
+	if err := space.Check(r.out, size); err != nil {
+		return fmt.Errorf("write image %s: %w", imageName(r.plan.Role, FormatRaw), err)
+	}
 	var err error
-	r.table, err = disk.Assemble(ctx, r.raw(), r.uuid("disk"), r.partitions())
+	r.table, err = disk.Assemble(ctx, r.raw(), r.uuid("disk"), parts)
 	return err
 }
 
