@@ -56,7 +56,7 @@ shell:
 # What building needs of the host, and what tests and the lab need besides.
 # Installed where that is possible, else said in one line.
 HOST_PACKAGES := debian-archive-keyring
-TEST_PACKAGES := shellcheck qemu-system-x86 qemu-utils ovmf iproute2
+TEST_PACKAGES := shellcheck qemu-system-x86 qemu-utils ovmf iproute2 openssl
 
 host-packages: PACKAGES := $(HOST_PACKAGES)
 test-packages: PACKAGES := $(HOST_PACKAGES) $(TEST_PACKAGES)

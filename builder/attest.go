@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 
+	"imgbuild/builder/boot"
 	"imgbuild/builder/manifest"
+	"imgbuild/builder/packages"
 	"imgbuild/builder/rootfs"
 )
 
@@ -84,7 +86,9 @@ func (r *run) manifest() manifest.Manifest {
 	m := manifest.Manifest{
 		Version: manifest.Version, Role: r.plan.Role, Plan: r.hash, Epoch: r.plan.Epoch, Arch: r.plan.Arch,
 		Base: r.plan.Base.Name, RootHash: r.root.hash, DiskUUID: r.uuid("disk"), Partitions: r.table,
-		Packages: slices.Concat(r.plan.Packages.Base, r.plan.Packages.Role), Components: r.plan.Components,
+		Packages:     slices.Concat(r.plan.Packages.Base, r.plan.Packages.Role),
+		BootPackages: slices.Concat(r.plan.Packages.Boot, loaderPackages(r.plan.Packages.Tools)),
+		Components:   r.plan.Components,
 	}
 	if sum, err := SumFile(r.root.uki); err == nil {
 		m.UKI = manifest.UKI{Path: slotUKI, SHA256: sum}
@@ -93,4 +97,9 @@ func (r *run) manifest() manifest.Manifest {
 		m.Images = append(m.Images, manifest.Image{Ref: img.Ref, Digest: r.baked.Digests[img.Ref]})
 	}
 	return m
+}
+
+// loaderPackages are those of the tools tree that the ESP has files of.
+func loaderPackages(tools []packages.Package) []packages.Package {
+	return slices.DeleteFunc(slices.Clone(tools), func(p packages.Package) bool { return p.Name != boot.LoaderPackage })
 }

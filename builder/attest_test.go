@@ -15,6 +15,7 @@ import (
 	"imgbuild/builder/disk"
 	"imgbuild/builder/images"
 	"imgbuild/builder/manifest"
+	"imgbuild/builder/packages"
 )
 
 // attested is a build whose raw image has been written and verified.
@@ -49,6 +50,8 @@ func TestAttest(t *testing.T) {
 	// Of an earlier build, in a format that is not wanted now.
 	built(t, Plan{Role: "master", Epoch: 1}, out, FormatQcow2)
 	r := attested(t, out, FormatRaw)
+	r.plan.Packages.Tools = append(r.plan.Packages.Tools, packages.Package{Name: "systemd-boot-efi", Version: "1.0"})
+	r.hash = r.plan.Hash()
 	m, err := r.attest(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, []string{"master.manifest.json", "master.raw", "master.spdx.json"}, names(t, out))
@@ -67,6 +70,11 @@ func TestAttest(t *testing.T) {
 	}
 	assert.Subset(t, pkgs, []string{"base", "role"})
 	assert.NotContains(t, pkgs, "tools", "the tools tree is in no image")
+	pkgs = nil
+	for _, p := range m.BootPackages {
+		pkgs = append(pkgs, p.Name)
+	}
+	assert.Equal(t, []string{"boot", "systemd-boot-efi"}, pkgs, "what the initramfs and the ESP are made from, the boot loader of the tools tree too")
 
 	_, ok := r.present(r.plan, out, r.formats)
 	assert.True(t, ok, "what a build leaves is not built again")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,10 +21,12 @@ import (
 	"imgbuild/builder/cache"
 	"imgbuild/builder/components"
 	"imgbuild/builder/disk"
+	"imgbuild/builder/host"
 	"imgbuild/builder/images"
 	"imgbuild/builder/manifest"
 	"imgbuild/builder/packages"
 	"imgbuild/builder/rootfs"
+	"imgbuild/builder/space"
 )
 
 // Formats that Build can write.
@@ -90,6 +93,9 @@ func (b Builder) Build(ctx context.Context, p Plan, out string, formats []string
 	if os.Geteuid() != 0 {
 		return Result{}, errors.New("building an image needs root: it mounts overlays and keeps the owners of files")
 	}
+	if err := b.begin(p); err != nil {
+		return Result{}, fmt.Errorf("build role %s: %w", p.Role, err)
+	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return Result{}, fmt.Errorf("make output folder: %w", err)
 	}
@@ -103,10 +109,56 @@ func (b Builder) Build(ctx context.Context, p Plan, out string, formats []string
 	r := &run{Builder: b, plan: p, hash: p.Hash(), dir: dir, out: out, formats: formats}
 	defer r.close()
 	m, err := r.all(ctx)
+	if ctx.Err() != nil {
+		return Result{}, &interruptedError{role: p.Role, step: steps[r.step-1], cause: ctx.Err()}
+	}
 	if err != nil {
-		return Result{}, fmt.Errorf("build role %s: %w", p.Role, err)
+		return Result{}, fmt.Errorf("build role %s: %w", p.Role, r.explain(err))
 	}
 	return Result{Fresh: true, Manifest: m}, nil
+}
+
+// begin finds what would stop the build later, and clears away what builds that
+// were killed have left.
+func (b Builder) begin(p Plan) error {
+	if err := host.CheckBuild(); err != nil {
+		return err
+	}
+	for _, c := range p.Components {
+		if c.Source == SourceSelf {
+			continue
+		}
+		if err := components.Check(c); err != nil {
+			return err
+		}
+	}
+	swept, err := b.Cache.Sweep()
+	if swept > 0 {
+		b.Log.Info("removed what builds that were killed had left", "folders", swept)
+	}
+	return err
+}
+
+// interruptedError is a build that its context has ended.
+type interruptedError struct {
+	role, step string
+	cause      error
+}
+
+func (e *interruptedError) Error() string {
+	return fmt.Sprintf("build role %s: interrupted in step %s: nothing half-made is left, the same command goes on from there", e.role, e.step)
+}
+
+func (e *interruptedError) Unwrap() error { return e.cause }
+
+// explain tells of a full disk: the output folder's, if the file that could not
+// be written is there, else the cache's.
+func (r *run) explain(err error) error {
+	file := new(fs.PathError)
+	if errors.As(err, &file) && filepath.Dir(file.Path) == filepath.Clean(r.out) {
+		return space.Explain(err, r.out, r.raw())
+	}
+	return space.Explain(err, r.Cache.Root, r.dir)
 }
 
 // present reports whether out holds what Build would make. Images carry the

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -42,11 +43,13 @@ func built(t *testing.T, p Plan, out string, formats ...string) {
 }
 
 func TestBuildNeedsRoot(t *testing.T) {
+	b, out := newBuilder(t), filepath.Join(t.TempDir(), "out")
 	if os.Geteuid() == 0 {
-		t.Skip("this is root")
+		const nobody = 65534
+		require.NoError(t, syscall.Setresuid(-1, nobody, -1))
+		t.Cleanup(func() { require.NoError(t, syscall.Setresuid(-1, 0, -1)) })
 	}
-	out := filepath.Join(t.TempDir(), "out")
-	_, err := newBuilder(t).Build(t.Context(), example(), out, []string{FormatRaw})
+	_, err := b.Build(t.Context(), example(), out, []string{FormatRaw})
 	assert.ErrorContains(t, err, "needs root")
 	assert.NoDirExists(t, out)
 }
@@ -121,6 +124,7 @@ func TestChangedIsBuilt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, out := example(), t.TempDir()
+			p.Components = nil // no imgbuild would make them
 			built(t, p, out, FormatRaw)
 			c.change(t, &p, out)
 			before := filesBelow(t, out)
@@ -138,13 +142,25 @@ func TestChangedIsBuilt(t *testing.T) {
 	}
 }
 
+// TestComponentOfAnotherImgbuild is refused before anything is done.
+func TestComponentOfAnotherImgbuild(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to begin a build")
+	}
+	b, out := newBuilder(t), filepath.Join(t.TempDir(), "out")
+	_, err := b.Build(t.Context(), example(), out, []string{FormatRaw})
+	assert.ErrorContains(t, err, "build role master: component etcd: imgbuild.lock has inputs etcd-inputs…, this imgbuild has ")
+	assert.ErrorContains(t, err, ": run imgbuild lock")
+	assert.NoDirExists(t, out)
+}
+
 // TestCancelledBuild is stopped at its first steps and leaves nothing.
 func TestCancelledBuild(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root to begin a build")
 	}
 	p := example()
-	p.Packages = Packages{}
+	p.Packages, p.Components = Packages{}, nil
 	for _, at := range []string{"packages", "tools tree"} {
 		t.Run(at, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -157,7 +173,7 @@ func TestCancelledBuild(t *testing.T) {
 			}
 			_, err := b.Build(ctx, p, out, Formats())
 			require.ErrorIs(t, err, context.Canceled)
-			assert.ErrorContains(t, err, "build role master: ")
+			assert.EqualError(t, err, "build role master: interrupted in step "+at+": nothing half-made is left, the same command goes on from there")
 			assert.Empty(t, filesBelow(t, out))
 			assert.Empty(t, filesBelow(t, filepath.Join(b.Cache.Root, "scratch")))
 		})

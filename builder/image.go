@@ -15,6 +15,7 @@ import (
 	"imgbuild/builder/disk"
 	"imgbuild/builder/rootfs"
 	"imgbuild/builder/scan"
+	"imgbuild/builder/space"
 )
 
 // The steps that make the partitions and the image of them.
@@ -60,7 +61,7 @@ func (r *run) makeImage(ctx context.Context) error {
 		if err := r.makeState(ctx); err != nil {
 			return err
 		}
-		return r.image.Write(ctx, partState, r.state)
+		return r.write(ctx, partState, r.state)
 	})
 	if err := g.Wait(); err != nil {
 		return err
@@ -77,7 +78,7 @@ func (r *run) makeRoot(ctx context.Context, g *errgroup.Group) error {
 	if err := t.Root(ctx, rootfs.Dirs(r.layers), r.root.data, r.uuid("root")); err != nil {
 		return err
 	}
-	g.Go(func() error { return r.image.Write(ctx, partRoot, r.root.data) })
+	g.Go(func() error { return r.write(ctx, partRoot, r.root.data) })
 	var err error
 	r.root.hash, err = t.Verity(ctx, r.root.data, r.root.tree, r.uuid("verity"), cache.Key(r.hash, "salt"))
 	if err != nil {
@@ -85,13 +86,21 @@ func (r *run) makeRoot(ctx context.Context, g *errgroup.Group) error {
 	}
 	parts := r.image.Partitions
 	parts[partRoot].UUID, parts[partVerity].UUID = disk.Halves(r.root.hash)
-	if err := r.image.Write(ctx, partVerity, r.root.tree); err != nil {
+	if err := r.write(ctx, partVerity, r.root.tree); err != nil {
 		return err
 	}
 	if err := r.makeESP(ctx); err != nil {
 		return err
 	}
-	return r.image.Write(ctx, partESP, r.esp())
+	return r.write(ctx, partESP, r.esp())
+}
+
+// write puts a file into its partition of the image, where there is room for it.
+func (r *run) write(ctx context.Context, part int, file string) error {
+	if err := space.Check(r.out, space.Used(file)); err != nil {
+		return fmt.Errorf("write image %s: %w", imageName(r.plan.Role, FormatRaw), err)
+	}
+	return r.image.Write(ctx, part, file)
 }
 
 // slotUKI is the kernel image of the first slot on the ESP.

@@ -21,8 +21,9 @@ const MaxFileSize = 1 << 20
 
 // Load reads, checks and completes the cluster.yaml at path. The cluster is nil
 // where the problems contain an error; otherwise it is valid, has every default
-// filled in, and the problems are warnings only.
-func Load(path string) (*Cluster, Problems) {
+// filled in, and the problems are warnings only. checks are run besides those of
+// the package; Load gives what they find its file and line.
+func Load(path string, checks ...Check) (*Cluster, Problems) {
 	fail := func(format string, args ...any) (*Cluster, Problems) {
 		return nil, Problems{{File: path, Message: fmt.Sprintf(format, args...), Severity: SeverityError}}
 	}
@@ -39,8 +40,12 @@ func Load(path string) (*Cluster, Problems) {
 	if err != nil {
 		return fail("cannot be read: %v", withoutPath(err))
 	}
-	return Parse(path, data)
+	return Parse(path, data, checks...)
 }
+
+// Check is a look at what only others know of, such as what can be built. It is
+// given a cluster with its defaults, which need not be valid.
+type Check func(*Cluster) Problems
 
 // withoutPath is the cause in a file error: the path is in the problem already.
 func withoutPath(err error) error {
@@ -52,8 +57,8 @@ func withoutPath(err error) error {
 
 // Parse is Load for data that is already read; file is only the name that the
 // problems carry.
-func Parse(file string, data []byte) (*Cluster, Problems) {
-	c, problems := parse(data)
+func Parse(file string, data []byte, checks ...Check) (*Cluster, Problems) {
+	c, problems := parse(data, checks)
 	for i := range problems {
 		problems[i].File = file
 	}
@@ -64,7 +69,7 @@ func Parse(file string, data []byte) (*Cluster, Problems) {
 	return c, problems
 }
 
-func parse(data []byte) (*Cluster, Problems) {
+func parse(data []byte, checks []Check) (*Cluster, Problems) {
 	document, problem := readDocument(data)
 	if problem != nil {
 		return nil, Problems{*problem}
@@ -80,8 +85,12 @@ func parse(data []byte) (*Cluster, Problems) {
 	if d.isBad("loadBalancer.mode") {
 		c.LoadBalancer.Mode = ""
 	}
+	found := c.Validate()
+	for _, check := range checks {
+		found = append(found, check(c)...)
+	}
 	problems := d.problems
-	for _, p := range c.Validate() {
+	for _, p := range found {
 		// One mistake is one problem: where a field could not be read, what
 		// the checks then say about its zero value would only confuse.
 		if !d.isBad(p.Field) {

@@ -35,7 +35,7 @@ func (s Source) base(name string) (Base, error) {
 	var b Base
 	_, err := s.decode(path.Join("bases", name+".yaml"), &b)
 	if errors.Is(err, fs.ErrNotExist) {
-		return b, fmt.Errorf("base %s: this imgbuild cannot build images of it yet; there are: %s", name, strings.Join(s.bases(), ", "))
+		return b, fmt.Errorf("base %s: this imgbuild cannot build images of it yet; there are: %s", name, strings.Join(s.Bases(), ", "))
 	}
 	if err != nil {
 		return b, fmt.Errorf("base %s: %w", name, err)
@@ -43,7 +43,8 @@ func (s Source) base(name string) (Base, error) {
 	return b, nil
 }
 
-func (s Source) bases() []string {
+// Bases lists the distribution releases that images can be made of, sorted.
+func (s Source) Bases() []string {
 	var names []string
 	for _, from := range s.all() {
 		found, _ := fs.Glob(from, "bases/*.yaml")

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 
 	"imgbuild/builder/components"
 	"imgbuild/builder/packages"
@@ -90,6 +91,10 @@ func (l Lock) tree(name string, source packages.Source, want []string) ([]packag
 	}
 	if t.Source.Mirror != source.Mirror || t.Source.Suite != source.Suite || t.Source.Family != source.Family {
 		return nil, fmt.Errorf("imgbuild.lock has packages of %s from another mirror or release: run imgbuild lock", name)
+	}
+	if !slices.Equal(t.Source.Components, source.Components) {
+		return nil, fmt.Errorf("imgbuild.lock has packages of %s from the archive's components %s, now %s are wanted: run imgbuild lock",
+			name, strings.Join(t.Source.Components, " "), strings.Join(source.Components, " "))
 	}
 	return t.Packages, nil
 }

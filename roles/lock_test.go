@@ -27,6 +27,11 @@ func TestStaleLock(t *testing.T) {
 		{"other mirror", func(cl *cluster.Cluster, _ *Lock) {
 			cl.Mirrors = map[string]string{"debian-13": "http://mirror.example.com/debian"}
 		}, "role master: imgbuild.lock has packages of tools from another mirror or release: run imgbuild lock"},
+		{"other components of the archive", func(_ *cluster.Cluster, l *Lock) {
+			tree := l.Trees["debian-13/master"]
+			tree.Source.Components = []string{"main", "contrib"}
+			l.Trees["debian-13/master"] = tree
+		}, "role master: imgbuild.lock has packages of debian-13/master from the archive's components main contrib, now main are wanted: run imgbuild lock"},
 		{"no tree", func(_ *cluster.Cluster, l *Lock) { delete(l.Trees, "debian-13/master") },
 			"role master: imgbuild.lock has no packages of debian-13/master: run imgbuild lock"},
 		{"missing component", func(_ *cluster.Cluster, l *Lock) {

@@ -45,6 +45,7 @@ func TestOwnRole(t *testing.T) {
 		"parts/gpu/part.yaml":                     "packages: {apt: [lshw], dnf: [lshw-dnf]}\n",
 		"parts/gpu/rootfs/usr/bin/gpu":            "#!/bin/sh\n",
 		"parts/gpu/rootfs/usr/lib/gpu.conf":       "on\n",
+		"gpu/rootfs/usr/bin/ctr":                  "#!/bin/sh\n",
 		"gpu/rootfs/usr/lib/gpu.conf":             "off\n",
 		"gpu/rootfs/etc/systemd/system/gpu.mount": "",
 	})
@@ -64,6 +65,8 @@ func TestOwnRole(t *testing.T) {
 	assert.Equal(t, rootfs.File{Path: "/usr/bin/gpu", Mode: 0o755, Data: []byte("#!/bin/sh\n")}, fileOf(t, p.Files, "/usr/bin/gpu"))
 	assert.Equal(t, "timeout: 99\n", string(fileOf(t, p.Files, "/etc/crictl.yaml").Data), "the role's file replaces its part's")
 	assert.Equal(t, "off\n", string(fileOf(t, p.Files, "/usr/lib/gpu.conf").Data))
+	assert.Equal(t, rootfs.File{Path: "/usr/bin/ctr", Mode: 0o755, Data: []byte("#!/bin/sh\n")}, fileOf(t, p.Files, "/usr/bin/ctr"),
+		"also where its part takes that from a component")
 	for _, img := range p.Images {
 		assert.NotContains(t, img.Ref, "kube-apiserver")
 	}
@@ -138,4 +141,24 @@ func TestTreesOfTwoRoles(t *testing.T) {
 	wanted, err := s.wanted(small(), []string{"gpu", "master"})
 	require.NoError(t, err)
 	assert.Len(t, wanted["debian-13"].trees, 5)
+}
+
+// TestNamesThatAreNoRoles are not listed, and refused with the reason.
+func TestNamesThatAreNoRoles(t *testing.T) {
+	s := ownFolder(t, map[string]string{
+		"base/role.yaml": gpuRole, "boot/role.yaml": gpuRole, "parts/role.yaml": gpuRole, "GPU 1/role.yaml": gpuRole,
+	})
+	names, err := s.Names()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"master"}, names)
+	for name, want := range map[string]string{
+		"base":      "role base: no such role: imgbuild itself uses this name, choose another one",
+		"boot":      "role boot: no such role: imgbuild itself uses this name, choose another one",
+		"GPU 1":     `role "GPU 1": no such role: expected a-z, 0-9 and -, with a letter or digit at both ends`,
+		"../master": `role "../master": no such role: expected a-z, 0-9 and -, with a letter or digit at both ends`,
+	} {
+		_, err := s.Resolve(small(), name, Lock{}, agent)
+		assert.EqualError(t, err, want)
+		assert.True(t, IsUnknownRole(err))
+	}
 }

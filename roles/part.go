@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -25,8 +26,9 @@ type Part struct {
 	// Cmdline are kernel arguments.
 	Cmdline []string `yaml:"cmdline"`
 
-	// overlay is the folder's rootfs/.
-	overlay []rootfs.File
+	// placed are all files in the order in which they are laid: of each folder
+	// its rootfs/ first, then its Files.
+	placed []rootfs.File
 }
 
 // File is one entry of files: a component's file, a directory or a symlink.
@@ -53,9 +55,22 @@ type Role struct {
 // errNoRole is returned for a role that has no folder.
 var errNoRole = errors.New("no such role")
 
+// roleName is what a role can be called: it is part of file names.
+var roleName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+
+// taken are names that are no roles: two are trees in imgbuild.lock, as a role
+// is, and two are folders beside the roles'.
+var taken = []string{"base", "boot", "bases", "parts"}
+
 // load reads a role with all its parts merged: parts first, the role's own last.
 func (s Source) load(name, cni string) (Role, error) {
 	r := Role{Name: name}
+	if !roleName.MatchString(name) {
+		return r, fmt.Errorf("role %q: %w: expected a-z, 0-9 and -, with a letter or digit at both ends", name, errNoRole)
+	}
+	if slices.Contains(taken, name) {
+		return r, fmt.Errorf("role %s: %w: imgbuild itself uses this name, choose another one", name, errNoRole)
+	}
 	from, err := s.decode(path.Join(name, "role.yaml"), &r)
 	if errors.Is(err, fs.ErrNotExist) {
 		known, namesErr := s.Names()
@@ -65,7 +80,7 @@ func (s Source) load(name, cni string) (Role, error) {
 		return r, fmt.Errorf("role %s: %w", name, err)
 	}
 	own := r.Part
-	if own.overlay, err = overlay(from, name); err != nil {
+	if err := own.place(from, name); err != nil {
 		return r, fmt.Errorf("role %s: %w", name, err)
 	}
 	r.Part = Part{Packages: map[string][]string{}}
@@ -93,7 +108,7 @@ func (s Source) part(name string) (Part, error) {
 	if err != nil {
 		return p, fmt.Errorf("part %s: %w", name, err)
 	}
-	if p.overlay, err = overlay(from, folder); err != nil {
+	if err := p.place(from, folder); err != nil {
 		return p, fmt.Errorf("part %s: %w", name, err)
 	}
 	return p, nil
@@ -103,22 +118,20 @@ func (r *Role) merge(p Part) {
 	for family, names := range p.Packages {
 		r.Packages[family] = append(r.Packages[family], names...)
 	}
-	r.Files = append(r.Files, p.Files...)
 	r.Images = append(r.Images, p.Images...)
 	r.Enable = append(r.Enable, p.Enable...)
 	r.Mask = append(r.Mask, p.Mask...)
 	r.Cmdline = append(r.Cmdline, p.Cmdline...)
-	r.overlay = append(r.overlay, p.overlay...)
+	r.placed = append(r.placed, p.placed...)
 }
 
-// files are all files of the image, sorted by path. A path that comes later
-// replaces an earlier one, so that a role can change what its parts say.
-func (r Role) files() ([]rootfs.File, error) {
-	byPath := map[string]rootfs.File{}
-	for _, f := range r.overlay {
-		byPath[f.Path] = f
+// place lists what the folder's rootfs/ and its Files lay into the image.
+func (p *Part) place(from fs.FS, folder string) error {
+	var err error
+	if p.placed, err = overlay(from, folder); err != nil {
+		return err
 	}
-	for _, f := range r.Files {
+	for _, f := range p.Files {
 		kinds := 0
 		for _, set := range []bool{f.From != "", f.Link != "", f.Dir} {
 			if set {
@@ -126,16 +139,26 @@ func (r Role) files() ([]rootfs.File, error) {
 			}
 		}
 		if kinds != 1 {
-			return nil, fmt.Errorf("role %s: file %s: want exactly one of from, link and dir", r.Name, f.Path)
+			return fmt.Errorf("file %s: want exactly one of from, link and dir", f.Path)
 		}
-		byPath[f.Path] = rootfs.File{Path: f.Path, From: f.From, Link: f.Link, Dir: f.Dir, Mode: f.Mode}
+		p.placed = append(p.placed, rootfs.File{Path: f.Path, From: f.From, Link: f.Link, Dir: f.Dir, Mode: f.Mode})
+	}
+	return nil
+}
+
+// files are all files of the image, sorted by path. A path that comes later
+// replaces an earlier one, so that a role can change what its parts say.
+func (r Role) files() []rootfs.File {
+	byPath := map[string]rootfs.File{}
+	for _, f := range r.placed {
+		byPath[f.Path] = f
 	}
 	files := make([]rootfs.File, 0, len(byPath))
 	for _, f := range byPath {
 		files = append(files, f)
 	}
 	slices.SortFunc(files, func(a, b rootfs.File) int { return strings.Compare(a.Path, b.Path) })
-	return files, nil
+	return files
 }
 
 // components names the components that files come from, sorted.

@@ -10,6 +10,7 @@ import (
 
 	"imgbuild/builder/cache"
 	"imgbuild/builder/components"
+	"imgbuild/builder/host"
 	"imgbuild/builder/packages"
 	"imgbuild/cluster"
 )
@@ -18,6 +19,12 @@ import (
 // the versions that the mirrors have now, components at those of this imgbuild
 // with the Go release of this host. It asks mirrors and downloads no package.
 func (s Source) Pin(ctx context.Context, c cache.Cache, cl *cluster.Cluster, names []string, now time.Time, log *slog.Logger) (Lock, error) {
+	if err := host.CheckLock(); err != nil {
+		return Lock{}, err
+	}
+	if _, err := c.Sweep(); err != nil {
+		return Lock{}, err
+	}
 	l := Lock{
 		Version: LockVersion, Epoch: now.UTC().Truncate(24 * time.Hour).Unix(), Trees: map[string]Tree{},
 	}

@@ -40,9 +40,7 @@ func (s Source) Resolve(c *cluster.Cluster, role string, l Lock, agent component
 	if err := s.resolvePackages(&p, c, r, b, l); err != nil {
 		return builder.Plan{}, fmt.Errorf("role %s: %w", role, err)
 	}
-	if p.Files, err = r.files(); err != nil {
-		return builder.Plan{}, err
-	}
+	p.Files = r.files()
 	if p.BootFiles, err = bootFiles(); err != nil {
 		return builder.Plan{}, err
 	}

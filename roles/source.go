@@ -59,7 +59,9 @@ func (s Source) Names() ([]string, error) {
 			return nil, err
 		}
 		for _, f := range found {
-			names = append(names, path.Dir(f))
+			if name := path.Dir(f); roleName.MatchString(name) && !slices.Contains(taken, name) {
+				names = append(names, name)
+			}
 		}
 	}
 	slices.Sort(names)

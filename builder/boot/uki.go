@@ -49,6 +49,10 @@ func (u UKI) Make(ctx context.Context, tools []string, out string, epoch int64, 
 	return nil
 }
 
+// LoaderPackage is the package of the tools tree that has systemd-boot and its
+// stub: the ESP holds copies of both.
+const LoaderPackage = "systemd-boot-efi"
+
 // Loader is systemd-boot's host path in the tools tree, and its configuration.
 func Loader(tools []string) string {
 	return filepath.Join(tools[0], "usr/lib/systemd/boot/efi/systemd-bootx64.efi")

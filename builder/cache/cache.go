@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"imgbuild/builder/space"
 )
 
 // Cache is the root directory of the cache. It must be on one file system.
@@ -75,46 +77,12 @@ func (c Cache) Dir(ctx context.Context, kind, key string, fill func(ctx context.
 		return "", false, err
 	}
 	if err := fill(ctx, entry); err != nil {
-		return "", false, err
+		return "", false, space.Explain(err, c.Root, tmp)
 	}
 	if err := os.Rename(entry, path); err != nil {
 		return "", false, fmt.Errorf("keep cache entry %s/%s: %w", kind, key, err)
 	}
 	return path, false, nil
-}
-
-// Scratch makes an empty directory on the cache's file system and the function
-// that removes it.
-func (c Cache) Scratch(name string) (dir string, done func(), err error) {
-	parent := filepath.Join(c.Root, "scratch")
-	for _, d := range []string{parent, filepath.Join(c.Root, name)} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return "", nil, fmt.Errorf("make cache directory: %w", err)
-		}
-	}
-	dir, err = os.MkdirTemp(parent, filepath.Base(name)+"-")
-	if err != nil {
-		return "", nil, fmt.Errorf("make scratch directory: %w", err)
-	}
-	// Trees in scratch are read by other users' sandboxes (apt drops to _apt).
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return "", nil, err
-	}
-	return dir, func() { removeAll(dir) }, nil
-}
-
-// removeAll also removes directories that their content made read-only.
-func removeAll(dir string) {
-	if os.RemoveAll(dir) == nil {
-		return
-	}
-	_ = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			_ = os.Chmod(p, 0o700)
-		}
-		return nil
-	})
-	_ = os.RemoveAll(dir)
 }
 
 // lock takes an advisory lock that the kernel drops when the process dies.

@@ -35,7 +35,7 @@ type Builder struct {
 // must not be changed. A component that is not what this imgbuild would make
 // is an error, and so is another Go release than the pinned one.
 func (b Builder) Build(ctx context.Context, c Component) (string, error) {
-	s, err := b.verify(c)
+	s, err := verify(c)
 	if err != nil {
 		return "", err
 	}
@@ -48,8 +48,15 @@ func (b Builder) Build(ctx context.Context, c Component) (string, error) {
 	return dir, nil
 }
 
+// Check is an error where c is not what this imgbuild would make: Build would
+// refuse it, too.
+func Check(c Component) error {
+	_, err := verify(c)
+	return err
+}
+
 // verify checks that c is what this imgbuild makes under that name.
-func (b Builder) verify(c Component) (Spec, error) {
+func verify(c Component) (Spec, error) {
 	s, err := Find(c.Name)
 	if err != nil {
 		return Spec{}, err

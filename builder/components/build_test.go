@@ -79,44 +79,6 @@ func TestAComponentIsReproducible(t *testing.T) {
 	assert.Equal(t, made[0], made[1])
 }
 
-// toolsTree is a Debian tree with the packages that compile C.
-func toolsTree(t *testing.T) string {
-	t.Helper()
-	dir := os.Getenv("IMGBUILD_TEST_TOOLS")
-	if dir == "" {
-		t.Skip("compiles C: set IMGBUILD_TEST_TOOLS to a tree with gcc, libc6-dev, libblkid-dev and pkg-config")
-	}
-	return dir
-}
-
-func TestPauseIsStaticAndReproducible(t *testing.T) {
-	tools := toolsTree(t)
-	c := resolveHere(t, "pause")
-	var made [2]map[string]string
-	for i := range made {
-		dir, err := Builder{Cache: cache.Cache{Root: t.TempDir()}, Tools: tools}.Build(t.Context(), c)
-		require.NoError(t, err)
-		made[i] = sums(t, dir)
-		assert.Equal(t, "pause.c v3.10.2\n", output(t, filepath.Join(dir, "bin/pause"), "-v"))
-	}
-	assert.Equal(t, made[0], made[1])
-}
-
-func TestIgnitionComesWithItsDracutModule(t *testing.T) {
-	tools := toolsTree(t)
-	c := resolveHere(t, "ignition")
-	dir, err := Builder{Cache: cache.Cache{Root: t.TempDir()}, Tools: tools}.Build(t.Context(), c)
-	require.NoError(t, err)
-	assert.Equal(t, "Ignition v2.26.0\n", output(t, filepath.Join(dir, "bin/ignition"), "--version"))
-	assert.Contains(t, output(t, filepath.Join(dir, "bin/ignition-validate"), "--version"), "v2.26.0")
-	// Dracut and systemd run these; module archives keep no modes.
-	for _, f := range []string{"module-setup.sh", "ignition-generator"} {
-		info, err := os.Stat(filepath.Join(dir, "dracut/30ignition", f))
-		require.NoError(t, err)
-		assert.Equal(t, fs.FileMode(0o755), info.Mode().Perm(), f)
-	}
-}
-
 func TestMissingModulesOfflineIsSaidClearly(t *testing.T) {
 	t.Setenv("GOMODCACHE", t.TempDir())
 	b := Builder{Cache: cache.Cache{Root: t.TempDir()}, Offline: true}

@@ -9,8 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
-	"time"
 
 	"imgbuild/builder/sandbox"
 )
@@ -36,7 +34,7 @@ func GoVersion(ctx context.Context) (string, error) {
 
 func readToolchain(ctx context.Context) (toolchain, error) {
 	args := append([]string{"env", "-json", "GOVERSION", "GOROOT"}, userSettings...)
-	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd := sandbox.Command(ctx, "go", args...)
 	// "/": the go.mod of a current directory must not choose another release.
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), "GOTOOLCHAIN=local", "GOWORK=off")
@@ -87,14 +85,11 @@ func (t toolchain) hostEnv(offline bool, tmp string) []string {
 // failure, the error holds the end of what it wrote. Cancelling ends the
 // compilers it started too.
 func run(ctx context.Context, dir string, env []string, argv ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd := sandbox.Command(ctx, argv[0], argv[1:]...)
 	cmd.Dir, cmd.Env = dir, env
 	var out bytes.Buffer
 	errText := &sandbox.Tail{Max: 4000}
 	cmd.Stdout, cmd.Stderr = &out, errText
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 10 * time.Second
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		return "", ctx.Err()

@@ -18,7 +18,7 @@ import (
 )
 
 // Version is the only accepted version of a manifest.
-const Version = 1
+const Version = 2
 
 // Manifest describes one image completely.
 type Manifest struct {
@@ -37,10 +37,12 @@ type Manifest struct {
 	DiskUUID   string         `json:"diskUUID"`
 	Partitions []disk.Written `json:"partitions"`
 	// Files are the image in each format.
-	Files      []ImageFile            `json:"files"`
-	Packages   []packages.Package     `json:"packages"`
-	Components []components.Component `json:"components"`
-	Images     []Image                `json:"images"`
+	Files    []ImageFile        `json:"files"`
+	Packages []packages.Package `json:"packages"`
+	// BootPackages are those that only the initramfs and the ESP have files of.
+	BootPackages []packages.Package     `json:"bootPackages"`
+	Components   []components.Component `json:"components"`
+	Images       []Image                `json:"images"`
 }
 
 // UKI is the unified kernel image on the ESP.

@@ -41,6 +41,9 @@ func example() Manifest {
 			{Name: "libc6", Version: "2.41-12", Arch: "amd64", File: "pool/main/g/glibc/libc6.deb", Archive: "debian", SHA256: sum("1"), Size: 10},
 			{Name: "tzdata", Version: "2026a-0", Arch: "all", File: "pool/main/t/tzdata/tzdata.deb", Archive: "debian", SHA256: sum("2"), Size: 20},
 		},
+		BootPackages: []packages.Package{
+			{Name: "libstdc++6", Version: "1:14.2.0-19+b1", Arch: "amd64", File: "pool/main/g/gcc-14/libstdc++6.deb", Archive: "debian", SHA256: sum("6"), Size: 30},
+		},
 		Components: []components.Component{
 			{Name: "containerd", Version: "v2.1.0", Source: components.SourceModules, Go: "go1.26.0", Inputs: sum("3")},
 			{Name: "imgbuild-firstboot", Version: "0a1b2c", Source: "self", Inputs: sum("4")},
@@ -88,9 +91,9 @@ func TestRoundTrip(t *testing.T) {
 func TestUnreadable(t *testing.T) {
 	for name, c := range map[string]struct{ content, want string }{
 		"empty":         {"", "EOF"},
-		"cut":           {`{"version": 1, "role": "mas`, "unexpected EOF"},
-		"unknown key":   {`{"version": 1, "rolle": "master"}`, `unknown field "rolle"`},
-		"other version": {`{"version": 2}`, "version 2, this imgbuild reads 1: build the image again"},
+		"cut":           {`{"version": 2, "role": "mas`, "unexpected EOF"},
+		"unknown key":   {`{"version": 2, "rolle": "master"}`, `unknown field "rolle"`},
+		"other version": {`{"version": 1}`, "version 1, this imgbuild reads 2: build the image again"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := File(t.TempDir(), "master")
@@ -138,21 +141,28 @@ func TestSBOM(t *testing.T) {
 		assert.NotEmpty(t, p.PackageDownloadLocation, p.PackageName)
 		assert.False(t, p.FilesAnalyzed, p.PackageName)
 	}
-	require.Len(t, ids, 6, "the image, two packages, two components and a container image")
-	contained := 0
+	within := map[common.ElementID]common.ElementID{}
 	for _, r := range d.Relationships {
-		to := r.RefB.ElementRefID
+		from, to := r.RefA.ElementRefID, r.RefB.ElementRefID
 		assert.Contains(t, ids, to, "every relationship leads to a package")
 		if r.Relationship == "DESCRIBES" {
-			assert.EqualValues(t, "DOCUMENT", r.RefA.ElementRefID)
+			assert.EqualValues(t, "DOCUMENT", from)
 			assert.EqualValues(t, "image-master", to)
 			continue
 		}
 		assert.Equal(t, "CONTAINS", r.Relationship)
-		assert.EqualValues(t, "image-master", r.RefA.ElementRefID)
-		contained++
+		within[to] = from
 	}
-	assert.Equal(t, 5, contained)
+	assert.Equal(t, map[common.ElementID]common.ElementID{
+		"deb-libc6-amd64": "image-master", "deb-tzdata-all": "image-master", "boot-master": "image-master",
+		"boot-deb-libstdcplusplus6-amd64": "boot-master", // and not in the root
+		"component-containerd":            "image-master", "component-imgbuild-firstboot": "image-master",
+		"oci-registry.k8s.io-pause-3.10.2": "image-master",
+	}, within)
+	assert.Len(t, ids, len(within)+1, "all are somewhere in the image")
+	plus := ids["boot-deb-libstdcplusplus6-amd64"]
+	assert.Equal(t, "pkg:deb/debian/libstdc%2B%2B6@1:14.2.0-19%2Bb1?arch=amd64", plus.PackageExternalReferences[0].Locator)
+	assert.Contains(t, plus.PackageComment, "in the initramfs or on the ESP, none in the root")
 	assert.Equal(t, "pkg:deb/debian/libc6@2.41-12?arch=amd64", ids["deb-libc6-amd64"].PackageExternalReferences[0].Locator)
 	assert.Equal(t, strings.Repeat("1", 64), ids["deb-libc6-amd64"].PackageChecksums[0].Value)
 	assert.Equal(t, "pkg:golang/github.com/containerd/containerd/v2@v2.1.0", ids["component-containerd"].PackageExternalReferences[0].Locator)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 	spdxjson "github.com/spdx/tools-golang/json"
@@ -12,11 +14,13 @@ import (
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 
 	"imgbuild/builder/components"
+	"imgbuild/builder/packages"
 )
 
 // WriteSBOM writes the SPDX 2.3 document of the image as JSON, whole or not at
-// all. It names packages of the base, components and container images; it
-// states no licences, since nothing here has read them.
+// all. It names packages of the base, components and container images, and
+// under a package "boot" of its own what only the initramfs and the ESP have
+// files of. It states no licences, since nothing here has read them.
 func (m Manifest) WriteSBOM(file string) error {
 	var b bytes.Buffer
 	if err := spdxjson.Write(m.sbom(), &b, spdxjson.Indent("  ")); err != nil {
@@ -42,22 +46,38 @@ func (m Manifest) sbom() *v2_3.Document {
 	}
 	d.Packages = append(d.Packages, image)
 	d.Relationships = append(d.Relationships, relation("DOCUMENT", image.PackageSPDXIdentifier, "DESCRIBES"))
-	add := func(p *v2_3.Package) {
+	add := func(to, p *v2_3.Package) {
 		d.Packages = append(d.Packages, p)
-		d.Relationships = append(d.Relationships, relation(image.PackageSPDXIdentifier, p.PackageSPDXIdentifier, "CONTAINS"))
+		d.Relationships = append(d.Relationships, relation(to.PackageSPDXIdentifier, p.PackageSPDXIdentifier, "CONTAINS"))
 	}
 	for _, p := range m.Packages {
-		s := spdxPackage("deb-"+p.Name+"-"+p.Arch, p.Name, p.Version, fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", p.Name, p.Version, p.Arch))
-		s.PackageChecksums = sha256Sum(p.SHA256)
-		add(s)
+		add(image, debian("deb-", p))
+	}
+	if len(m.BootPackages) > 0 {
+		boot := spdxPackage("boot-"+m.Role, name+"-boot", m.Plan[:12], "")
+		boot.PackageComment = "the initramfs and the boot loader, on the ESP"
+		add(image, boot)
+		for _, p := range m.BootPackages {
+			s := debian("boot-deb-", p)
+			s.PackageComment = "some of its files are in the initramfs or on the ESP, none in the root"
+			add(boot, s)
+		}
 	}
 	for _, c := range m.Components {
-		add(spdxPackage("component-"+c.Name, c.Name, c.Version, purl(c)))
+		add(image, spdxPackage("component-"+c.Name, c.Name, c.Version, purl(c)))
 	}
 	for _, i := range m.Images {
-		add(spdxPackage("oci-"+i.Ref, i.Ref, i.Digest, ""))
+		add(image, spdxPackage("oci-"+i.Ref, i.Ref, i.Digest, ""))
 	}
 	return d
+}
+
+// debian describes a package of the base. prefix is its identifier's.
+func debian(prefix string, p packages.Package) *v2_3.Package {
+	s := spdxPackage(prefix+p.Name+"-"+p.Arch, p.Name, p.Version,
+		fmt.Sprintf("pkg:deb/debian/%s@%s?arch=%s", escape(p.Name), escape(p.Version), p.Arch))
+	s.PackageChecksums = sha256Sum(p.SHA256)
+	return s
 }
 
 // purl names the Go module that a component is compiled from.
@@ -66,14 +86,28 @@ func purl(c components.Component) string {
 	if err != nil {
 		return "" // a program of imgbuild's own
 	}
-	return "pkg:golang/" + s.Module + "@" + c.Version
+	return "pkg:golang/" + escape(strings.ToLower(s.Module)) + "@" + escape(c.Version)
+}
+
+// escape percent-encodes what the package-url specification does not leave as
+// it is; a slash stays, it separates parts of a name.
+func escape(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c < 0x80 && (unicode.IsLetter(rune(c)) || unicode.IsDigit(rune(c)) || strings.IndexByte(".-_~:/", c) >= 0) {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02X", c)
+		}
+	}
+	return b.String()
 }
 
 var notInID = regexp.MustCompile(`[^A-Za-z0-9.-]+`)
 
 func spdxPackage(id, name, version, purl string) *v2_3.Package {
 	p := &v2_3.Package{
-		PackageSPDXIdentifier: common.ElementID(notInID.ReplaceAllString(id, "-")),
+		PackageSPDXIdentifier: common.ElementID(notInID.ReplaceAllString(strings.ReplaceAll(id, "+", "plus"), "-")),
 		PackageName:           name, PackageVersion: version,
 		PackageDownloadLocation: "NOASSERTION", PackageLicenseConcluded: "NOASSERTION",
 		PackageLicenseDeclared: "NOASSERTION", PackageCopyrightText: "NOASSERTION",

@@ -5,11 +5,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"imgbuild/builder/cache"
+	"imgbuild/builder/sandbox"
 )
 
 // apt runs the host's apt on a package database of our own. How the network is
@@ -81,7 +81,7 @@ func (a *apt) options() []string {
 
 // run gives the standard output of one apt command.
 func (a *apt) run(ctx context.Context, program string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, program, append(a.options(), args...)...)
+	cmd := sandbox.Command(ctx, program, append(a.options(), args...)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -100,8 +100,11 @@ func (a *apt) update(ctx context.Context) error {
 		return fmt.Errorf("keyring of base %s: %w: install the package debian-archive-keyring", a.source.Name, err)
 	}
 	_, err := a.run(ctx, "apt-get", "update", "-q", "--error-on=any")
+	if ctx.Err() != nil {
+		return err
+	}
 	if err != nil {
-		return fmt.Errorf("read the package lists: %w: is the mirror reachable?", err)
+		return fmt.Errorf("read the package lists from %s: is the mirror reachable? %w", a.archives[0].address, err)
 	}
 	return nil
 }

@@ -3,8 +3,9 @@ package packages
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"strings"
+
+	"imgbuild/builder/sandbox"
 )
 
 // archive is one archive of a distribution: its name in Package.Archive, its
@@ -29,7 +30,7 @@ func archives(ctx context.Context, s Source) ([]archive, error) {
 		return mirrored(list, s), nil
 	}
 	// A host without apt's lists, or without apt, has the defaults.
-	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(CREATED_BY) $(ORIGIN) $(REPO_URI)").Output()
+	out, err := sandbox.Command(ctx, "apt-get", "indextargets", "--format", "$(CREATED_BY) $(ORIGIN) $(REPO_URI)").Output()
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}

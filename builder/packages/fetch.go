@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"imgbuild/builder/cache"
+	"imgbuild/builder/space"
 )
 
 // File is the host path of a package's file in the cache, fetched or not.
@@ -43,6 +44,9 @@ func Fetch(ctx context.Context, c cache.Cache, s Source, pkgs []Package, offline
 	}
 	if offline {
 		return fmt.Errorf("%d package files are not in the cache (%s): run once without --offline", len(missing), firstNames(missing, 3))
+	}
+	if err := space.Check(c.Root, size); err != nil {
+		return fmt.Errorf("fetch %d packages of base %s: %w", len(missing), s.Name, err)
 	}
 	log.Info("fetch packages", "base", s.Name, "files", len(missing), "MiB", size>>20)
 	list, err := archives(ctx, s)
@@ -75,7 +79,7 @@ func fetchOne(ctx context.Context, c cache.Cache, s Source, list []archive, p Pa
 			}
 			address := strings.TrimSuffix(ar.address, "/") + "/" + p.File
 			if _, err := a.run(ctx, "/usr/lib/apt/apt-helper", "download-file", address, file); err != nil {
-				return fetchError(p, err)
+				return fetchError(p, ar.address, err)
 			}
 			return verify(file, p)
 		}
@@ -87,16 +91,16 @@ func fetchOne(ctx context.Context, c cache.Cache, s Source, list []archive, p Pa
 // notFound is how apt reports the HTTP status; a file's name may hold 404 too.
 var notFound = regexp.MustCompile(`\b404 +Not Found`)
 
-func fetchError(p Package, err error) error {
+func fetchError(p Package, mirror string, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case notFound.MatchString(err.Error()):
-		return fmt.Errorf("package %s %s is no longer on the mirror: run imgbuild lock: %w", p.Name, p.Version, err)
+		return fmt.Errorf("package %s %s is no longer on the mirror %s: run imgbuild lock: %w", p.Name, p.Version, mirror, err)
 	case strings.Contains(err.Error(), "No space left"):
-		return fmt.Errorf("fetch package %s %s (needs %d KiB in the cache): %w", p.Name, p.Version, p.Size>>10, err)
+		return fmt.Errorf("fetch package %s %s: %w", p.Name, p.Version, err)
 	}
-	return fmt.Errorf("fetch package %s %s: is the mirror reachable? %w", p.Name, p.Version, err)
+	return fmt.Errorf("fetch package %s %s from %s: is the mirror reachable? %w", p.Name, p.Version, mirror, err)
 }
 
 func firstNames(pkgs []Package, n int) string {

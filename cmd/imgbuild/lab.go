@@ -17,13 +17,13 @@ import (
 
 // labFlags are shared by the verbs of lab that give a machine its power.
 type labFlags struct {
-	images  string
-	configs string
+	images, configs, rolesDir string
 }
 
 func (f *labFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.images, "images", "out", "`DIR` with one image per role, as imgbuild role leaves it; what it lacks is built")
 	cmd.Flags().StringVar(&f.configs, "configs", "", "`DIR` with Ignition configs, as imgbuild ignition leaves them (default: made for this start, in memory)")
+	cmd.Flags().StringVar(&f.rolesDir, "roles", "", "folder `DIR` of own roles, parts and bases, for what is built")
 }
 
 func newLabCmd(a *app) *cobra.Command {
@@ -146,7 +146,7 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 			roles = append(roles, n.Role)
 		}
 	}
-	images, err := labImages(ctx, a, c, f.images, roles)
+	images, err := labImages(ctx, a, c, f, roles)
 	if err != nil {
 		return nil, err
 	}

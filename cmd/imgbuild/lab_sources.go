@@ -20,13 +20,13 @@ import (
 
 // labImages are the images of the roles, by role. What the folder lacks is
 // built there; what is there is taken as it is, since machines may stand on it.
-func labImages(ctx context.Context, a *app, c *cluster.Cluster, dir string, roles []cluster.Role) (map[cluster.Role]string, error) {
+func labImages(ctx context.Context, a *app, c *cluster.Cluster, f labFlags, roles []cluster.Role) (map[cluster.Role]string, error) {
 	images := map[cluster.Role]string{}
 	for _, role := range roles {
-		images[role] = filepath.Join(dir, string(role)+".raw")
+		images[role] = filepath.Join(f.images, string(role)+".raw")
 		_, err := os.Stat(images[role])
 		if errors.Is(err, os.ErrNotExist) {
-			err = labBuild(ctx, a, c, string(role), dir)
+			err = labBuild(ctx, a, c, string(role), f)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("image of role %s: %w", role, err)
@@ -36,23 +36,23 @@ func labImages(ctx context.Context, a *app, c *cluster.Cluster, dir string, role
 }
 
 // labBuild makes the image of a role, and imgbuild.lock where there is none.
-func labBuild(ctx context.Context, a *app, c *cluster.Cluster, role, dir string) error {
+func labBuild(ctx context.Context, a *app, c *cluster.Cluster, role string, f labFlags) error {
 	_, err := os.Stat(a.lockFile())
 	if errors.Is(err, os.ErrNotExist) {
-		err = labLock(ctx, a, c)
+		err = labLock(ctx, a, c, f.rolesDir)
 	}
 	if err != nil {
 		return err
 	}
-	p, err := a.plan(c, role, "")
+	p, err := a.plan(c, role, f.rolesDir)
 	if err != nil {
 		return err
 	}
-	return buildRole(ctx, a, a.Stderr, p, roleFlags{out: dir, formats: []string{builder.FormatRaw}})
+	return buildRole(ctx, a, a.Stderr, p, roleFlags{out: f.images, formats: []string{builder.FormatRaw}})
 }
 
-func labLock(ctx context.Context, a *app, c *cluster.Cluster) error {
-	s, err := roleSource("")
+func labLock(ctx context.Context, a *app, c *cluster.Cluster, rolesDir string) error {
+	s, err := roleSource(rolesDir)
 	if err != nil {
 		return err
 	}

@@ -59,6 +59,9 @@ func lock(ctx context.Context, a *app, out io.Writer, c *cluster.Cluster, s role
 		a.log.Warn("the old lock cannot be read and is replaced", "error", err)
 	}
 	l, err := s.Pin(ctx, cache.Cache{Root: a.cacheDir}, c, names, time.Now(), a.log)
+	if ctx.Err() != nil {
+		return errors.New("interrupted: imgbuild.lock is as it was")
+	}
 	if err != nil {
 		return fmt.Errorf("make imgbuild.lock: %w", err)
 	}

@@ -201,8 +201,8 @@ func defaultCacheDir(getenv func(string) string, uid int) (string, error) {
 
 // loadCluster reads --cluster. Warnings go to stderr; errors come back all in
 // one error, and make the process exit with 2.
-func (a *app) loadCluster() (*cluster.Cluster, error) {
-	c, problems := cluster.Load(a.clusterFile)
+func (a *app) loadCluster(checks ...cluster.Check) (*cluster.Cluster, error) {
+	c, problems := cluster.Load(a.clusterFile, checks...)
 	for _, w := range problems.Warnings() {
 		fmt.Fprintf(a.Stderr, "warning: %s\n", w)
 	}

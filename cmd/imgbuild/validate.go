@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"imgbuild/cluster"
+	"imgbuild/roles"
 )
 
 func newValidateCmd(a *app) *cobra.Command {
@@ -45,7 +48,7 @@ It exits with 0 when the file is valid and with 2 when it is not.`,
 }
 
 func validateText(a *app) error {
-	c, err := a.loadCluster()
+	c, err := a.loadCluster(unbuiltBases)
 	if err != nil {
 		return err
 	}
@@ -55,7 +58,7 @@ func validateText(a *app) error {
 }
 
 func validateJSON(a *app) error {
-	_, problems := cluster.Load(a.clusterFile)
+	_, problems := cluster.Load(a.clusterFile, unbuiltBases)
 	if err := writeValidation(a.Stdout, problems); err != nil {
 		return err
 	}
@@ -63,6 +66,28 @@ func validateJSON(a *app) error {
 		return usageError{fmt.Errorf("%s is not valid: %d error(s)", a.clusterFile, n)}
 	}
 	return nil
+}
+
+// unbuiltBases warns of bases that a cluster.yaml may name and that no image can
+// be made of yet.
+func unbuiltBases(c *cluster.Cluster) cluster.Problems {
+	var problems cluster.Problems
+	built := roles.Source{}.Bases()
+	warned := map[string]bool{}
+	for _, n := range c.Nodes {
+		base, field := c.BaseOf(n.Role), "base"
+		if c.Roles[n.Role].Base != "" {
+			field = "roles." + string(n.Role) + ".base"
+		}
+		if warned[field] || slices.Contains(built, base) || !slices.Contains(cluster.Bases(), base) {
+			continue
+		}
+		warned[field] = true
+		problems = append(problems, cluster.Problem{Field: field, Severity: cluster.SeverityWarning, Message: fmt.Sprintf(
+			"this imgbuild cannot build images of %s yet: it has %s (others need a bases/%s.yaml in a folder of own roles)",
+			base, strings.Join(built, ", "), base)})
+	}
+	return problems
 }
 
 // writeValidation prints the object that scripts rely on. The lists are never

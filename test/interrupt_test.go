@@ -1,0 +1,75 @@
+package test
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// moments are the steps of a build, each with a program that shows that it is in
+// the middle of it; without one its beginning is taken.
+var moments = []struct{ step, program string }{
+	{"packages", "apt-helper"}, {"tools tree", "dpkg-deb"}, {"base layer", "dpkg"}, {"role layer", "dpkg"},
+	{"components", "go"}, {"container images", "containerd"}, {"files", ""}, {"initramfs", "dracut"},
+	{"disk image", "mkfs.erofs"}, {"verification", "veritysetup"}, {"manifest", "qemu-img"},
+}
+
+// TestCtrlCInEveryStep interrupts one build in every step on its way. What was
+// finished stays, and so each run gets one step further than the one before.
+func TestCtrlCInEveryStep(t *testing.T) {
+	s := newSite(t)
+	// Of what takes long only the components are taken from the machine's cache,
+	// and so that the first step has some work, not all of the packages.
+	s.link("components/*/*", "debs/*")
+	s.unlink("components/cni-plugins/*")
+	s.unlink("debs/0*")
+	for _, m := range moments {
+		p := s.build("--format", "raw,qcow2")
+		p.await(m.step)
+		if m.program != "" {
+			p.awaitProgram(m.program)
+		}
+		start := time.Now()
+		// A terminal sends it to all that it has started.
+		require.NoError(t, syscall.Kill(-p.cmd.Process.Pid, syscall.SIGINT))
+		said := p.fails()
+		took := time.Since(start)
+		t.Logf("%s: ended after %s: %s", m.step, took.Round(time.Millisecond), said)
+		assert.Less(t, took, 10*time.Second, m.step)
+		assert.Equal(t, "imgbuild: build role master: interrupted in step "+m.step+
+			": nothing half-made is left, the same command goes on from there", said)
+		p.leavesNothing()
+		assert.Empty(t, names(t, s.out), m.step)
+	}
+	p := s.build("--format", "raw,qcow2")
+	p.succeeds()
+	p.leavesNothing()
+	assert.Equal(t, []string{"master.manifest.json", "master.qcow2", "master.raw", "master.spdx.json"}, names(t, s.out))
+	s.start("inspect", filepath.Join(s.out, "master.raw")).succeeds()
+}
+
+// TestAKilledBuild cannot clear away anything itself: the next one does.
+func TestAKilledBuild(t *testing.T) {
+	s := newSite(t)
+	s.link("debs/*", "components/*", "images/*", "baked/*", "initramfs/*", "state/*", "scanned/*")
+	p := s.build("--offline")
+	p.await("base layer")
+	p.awaitProgram("dpkg")
+	require.NoError(t, p.cmd.Process.Kill())
+	code, _ := p.end()
+	assert.Equal(t, -1, code)
+	require.Eventually(t, func() bool { return len(p.session()) == 0 && len(s.mounts()) == 0 }, 10*time.Second, 10*time.Millisecond,
+		"what runs in a sandbox ends with imgbuild")
+	require.NotEmpty(t, names(t, filepath.Join(s.cache, "scratch")), "it was in the middle of something")
+
+	p = s.build("--offline")
+	said := p.succeeds()
+	assert.Equal(t, 1, strings.Count(said, "removed what builds that were killed had left"))
+	p.leavesNothing()
+	assert.Equal(t, []string{"master.manifest.json", "master.raw", "master.spdx.json"}, names(t, s.out))
+}
