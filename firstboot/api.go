@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -138,13 +139,24 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body, ou
 	return nil
 }
 
-// statusMessage is what the API says of a failure; it answers with a Status.
+// statusMessage is what the API says of a failure: it answers with a Status, or
+// on /readyz with a list of its checks, in which "[-]NAME …" has failed.
 func statusMessage(data []byte, otherwise string) string {
 	var status struct {
 		Message string `json:"message"`
 	}
 	if json.Unmarshal(data, &status) == nil && status.Message != "" {
 		return status.Message
+	}
+	var failed []string
+	for line := range strings.Lines(string(data)) {
+		if check, ok := strings.CutPrefix(line, "[-]"); ok {
+			name, _, _ := strings.Cut(strings.TrimSpace(check), " ")
+			failed = append(failed, name)
+		}
+	}
+	if failed != nil {
+		return "not ready yet: " + strings.Join(failed, ", ")
 	}
 	return otherwise
 }

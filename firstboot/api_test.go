@@ -43,6 +43,13 @@ func TestAnAnswerThatIsNoSuccessIsSaidInTheAPIsWords(t *testing.T) {
 	assert.True(t, notFound(err))
 }
 
+func TestAnAPIThatIsNotReadySaysWhatItLacks(t *testing.T) {
+	_, c, client := upCluster(t)
+	c.readyz = "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\n[-]poststarthook/rbac/bootstrap-roles failed: reason withheld\nreadyz check failed\n"
+	err := client.get(t.Context(), "/readyz", nil)
+	assert.EqualError(t, err, "GET /readyz: not ready yet: etcd, poststarthook/rbac/bootstrap-roles (HTTP 500)")
+}
+
 func TestAnAPIThatDoesNotListenIsSaidWithItsAddress(t *testing.T) {
 	f, _, _ := upCluster(t)
 	delete(f.dial, testAddress+":6443")

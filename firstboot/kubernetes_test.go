@@ -23,6 +23,8 @@ type fakeCluster struct {
 	server   *httptest.Server
 	objects  map[string]object
 	requests []string
+	// readyz is what the API answers there instead of ok.
+	readyz string
 	// broken makes these addresses refuse what is fetched from them.
 	broken map[string]bool
 }
@@ -95,6 +97,9 @@ func (c *fakeCluster) serve(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	c.requests = append(c.requests, r.Method+" "+r.URL.String())
 	switch {
+	case path == "/readyz" && c.readyz != "":
+		w.WriteHeader(http.StatusInternalServerError)
+		io.WriteString(w, c.readyz)
 	case path == "/readyz":
 		io.WriteString(w, "ok")
 	case discovery(path) != nil:
