@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // Partition is one partition of an image.
@@ -72,8 +74,13 @@ func (m *Image) write(ctx context.Context, i int, file string) error {
 		return fmt.Errorf("content has %d MiB, the partition %d: make it larger in the role's disk layout",
 			(w.Content+1<<20-1)>>20, w.Size>>20)
 	}
-	w.SHA256, err = copySparse(ctx, m.f, w.Start, in, w.Content)
-	return err
+	if w.SHA256, err = copySparse(ctx, m.f, w.Start, in, w.Content); err != nil {
+		return err
+	}
+	// The disk may begin, there is other work to do meanwhile. A file system that
+	// cannot be told so is waited for in Sync.
+	_ = unix.SyncFileRange(int(m.f.Fd()), w.Start, w.Content, unix.SYNC_FILE_RANGE_WRITE)
+	return nil
 }
 
 // Finish writes the partition table, of a disk of this UUID, and tells what is

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 
 	"imgbuild/builder/rootfs"
@@ -18,13 +19,18 @@ import (
 // empty mount points.
 func (t Tools) Root(ctx context.Context, layers []string, out, uuid string) error {
 	_, err := t.run(ctx, filepath.Dir(out), []sandbox.Mount{{From: layers, To: "/mnt/root", ReadOnly: true}},
-		"mkfs.erofs", "--quiet", "-zlz4hc,level=2", "-C16384", fmt.Sprintf("-T%d", t.Epoch), "--all-time", "-U"+uuid,
+		"mkfs.erofs", "--quiet", "-zlz4hc,level=2", "-C16384", fmt.Sprintf("--workers=%d", workers()),
+		fmt.Sprintf("-T%d", t.Epoch), "--all-time", "-U"+uuid,
 		"--exclude-regex=^(boot|dev|mnt|proc|run|sys|tmp|var)/.*", inside(out), "/mnt/root")
 	if err != nil {
 		return fmt.Errorf("make root %s: %w", filepath.Base(out), err)
 	}
 	return nil
 }
+
+// workers is how many threads compress. What they write does not depend on
+// their number, but each takes 40 MiB of memory.
+func workers() int { return min(runtime.NumCPU(), 8) }
 
 var rootHash = regexp.MustCompile(`Root hash:\s+([0-9a-f]{64})`)
 
