@@ -1,9 +1,12 @@
 package firstboot
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -52,15 +55,39 @@ func oneLine(s string) string {
 	return string(clean)
 }
 
-// consoleDevice is /dev/console, opened for each line: what it stands for may
-// change while the agent runs, and it must never become its controlling terminal.
-type consoleDevice struct{}
+// consoles are all consoles of the kernel: /dev/console is only the last of
+// them, and who stands before the machine may look at another. Each is opened
+// for each line: they may change while the agent runs, and none must become its
+// controlling terminal.
+type consoles struct{ root string }
 
-func (consoleDevice) Write(line []byte) (int, error) {
-	f, err := os.OpenFile("/dev/console", os.O_WRONLY|syscall.O_NOCTTY, 0)
-	if err != nil {
-		return 0, err
+// Write fails only where no console took the line.
+func (c consoles) Write(line []byte) (int, error) {
+	active, err := os.ReadFile(filepath.Join(c.root, "/sys/class/tty/console/active"))
+	names := strings.Fields(string(active))
+	if err != nil || len(names) == 0 {
+		names = []string{"console"}
 	}
-	defer f.Close()
-	return f.Write(line)
+	var failed error
+	written := false
+	for _, name := range names {
+		if err := writeDevice(filepath.Join(c.root, "/dev", name), line); err != nil {
+			failed = err
+			continue
+		}
+		written = true
+	}
+	if !written {
+		return 0, failed
+	}
+	return len(line), nil
+}
+
+func writeDevice(path string, line []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(line)
+	return errors.Join(err, f.Close())
 }

@@ -67,7 +67,7 @@ func NewHost(out io.Writer) *Host {
 	return &Host{
 		Root:       "/",
 		Out:        out,
-		Console:    consoleDevice{},
+		Console:    consoles{root: "/"},
 		Execute:    execute,
 		Dial:       dialer.DialContext,
 		Hostname:   os.Hostname,

@@ -23,6 +23,7 @@ install() {
     inst_multiple sfdisk partx e2fsck resize2fs blkid udevadm mount \
         basename cat grep journalctl mkdir modprobe mv readlink rm sed sleep sync \
         systemctl tail tr
+    inst_simple "$moddir/say.sh" /usr/lib/imgbuild/say.sh
     inst_script "$moddir/state.sh" /usr/lib/imgbuild/state.sh
     inst_script "$moddir/layout.sh" /usr/lib/imgbuild/layout.sh
     inst_script "$moddir/done.sh" /usr/lib/imgbuild/done.sh

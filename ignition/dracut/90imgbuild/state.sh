@@ -4,7 +4,8 @@
 set -u
 shopt -s nullglob
 
-say() { echo "imgbuild: $*"; echo "imgbuild: $*" > /dev/console; }
+# shellcheck source=say.sh
+. /usr/lib/imgbuild/say.sh
 
 stop() {
     mkdir -p /run/imgbuild

@@ -1,6 +1,8 @@
 #!/bin/bash
 # The end of a boot that cannot go on: one clear line, then nothing. The
 # machine stays as it is, for whoever reads its console.
+# shellcheck source=say.sh
+. /usr/lib/imgbuild/say.sh
 reason=
 if [[ -s /run/imgbuild/stop ]]; then
     reason=$(< /run/imgbuild/stop)
@@ -15,5 +17,5 @@ else
         reason="the root file system is corrupt (dm-verity): its content is not what was built; install the node again"
     fi
 fi
-echo "imgbuild: stop: $reason" > /dev/console
+say "stop: $reason"
 exec sleep infinity
