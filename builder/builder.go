@@ -195,8 +195,9 @@ type run struct {
 	baked     images.Baked
 	initramfs string
 	root      root
-	// state is the file of the state partition.
-	state string
+	// state is the file of the state partition, stateSum its hex SHA-256 when it
+	// was made.
+	state, stateSum string
 	// image is the raw image while it is written, table what is in it.
 	image *disk.Image
 	table []disk.Written

@@ -2,6 +2,8 @@ package builder
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -61,7 +63,7 @@ func (r *run) makeImage(ctx context.Context) error {
 		if err := r.makeState(ctx); err != nil {
 			return err
 		}
-		return r.write(ctx, partState, r.state)
+		return r.write(ctx, partState, r.state, r.stateSum)
 	})
 	if err := g.Wait(); err != nil {
 		return err
@@ -78,7 +80,7 @@ func (r *run) makeRoot(ctx context.Context, g *errgroup.Group) error {
 	if err := t.Root(ctx, rootfs.Dirs(r.layers), r.root.data, r.uuid("root")); err != nil {
 		return err
 	}
-	g.Go(func() error { return r.write(ctx, partRoot, r.root.data) })
+	g.Go(func() error { return r.write(ctx, partRoot, r.root.data, "") })
 	var err error
 	r.root.hash, err = t.Verity(ctx, r.root.data, r.root.tree, r.uuid("verity"), cache.Key(r.hash, "salt"))
 	if err != nil {
@@ -86,21 +88,22 @@ func (r *run) makeRoot(ctx context.Context, g *errgroup.Group) error {
 	}
 	parts := r.image.Partitions
 	parts[partRoot].UUID, parts[partVerity].UUID = disk.Halves(r.root.hash)
-	if err := r.write(ctx, partVerity, r.root.tree); err != nil {
+	if err := r.write(ctx, partVerity, r.root.tree, ""); err != nil {
 		return err
 	}
 	if err := r.makeESP(ctx); err != nil {
 		return err
 	}
-	return r.write(ctx, partESP, r.esp())
+	return r.write(ctx, partESP, r.esp(), "")
 }
 
-// write puts a file into its partition of the image, where there is room for it.
-func (r *run) write(ctx context.Context, part int, file string) error {
+// write puts a file into its partition of the image, where there is room for
+// it. sum is what Image.Write wants of it.
+func (r *run) write(ctx context.Context, part int, file, sum string) error {
 	if err := space.Check(r.out, space.Used(file)); err != nil {
 		return fmt.Errorf("write image %s: %w", imageName(r.plan.Role, FormatRaw), err)
 	}
-	return r.image.Write(ctx, part, file)
+	return r.image.Write(ctx, part, file, sum)
 }
 
 // slotUKI is the kernel image of the first slot on the ESP.
@@ -140,7 +143,7 @@ func (r *run) makeESP(ctx context.Context) error {
 }
 
 // stateVersion changes whenever the same layers would give another state.
-const stateVersion = 3
+const stateVersion = 4
 
 // makeState makes the state partition. It is kept in the cache: most changes of
 // a role do not touch /var.
@@ -163,13 +166,36 @@ func (r *run) makeState(ctx context.Context) error {
 		if err := t.State(ctx, rootfs.Dirs(below), extra, file, id, r.plan.Disk.State); err != nil {
 			return err
 		}
-		return t.CheckState(ctx, file)
+		if err := t.CheckState(ctx, file); err != nil {
+			return err
+		}
+		sum, err := SumFile(file)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, stateSum), []byte(sum), 0o644)
 	})
+	if err != nil {
+		return err
+	}
 	r.state = filepath.Join(dir, stateFile)
-	return err
+	sum, err := os.ReadFile(filepath.Join(dir, stateSum))
+	if err == nil && len(sum) != hex.EncodedLen(sha256.Size) {
+		err = fmt.Errorf("%s is not whole", stateSum)
+	}
+	if err != nil {
+		return fmt.Errorf("read state from the cache: %w: delete %s", err, dir)
+	}
+	r.stateSum = string(sum)
+	return nil
 }
 
-const stateFile = "state.ext4"
+// The files of a state in the cache: its file system, and that one's hex
+// SHA-256.
+const (
+	stateFile = "state.ext4"
+	stateSum  = "state.sha256"
+)
 
 func (r *run) esp() string { return filepath.Join(r.dir, "esp.fat") }
 
@@ -201,7 +227,8 @@ func (r *run) verify(ctx context.Context) error {
 	g.Go(r.image.Sync)
 	g.Go(func() (err error) {
 		if r.rawSum, err = disk.Verify(ctx, r.raw(), r.uuid("disk"), r.table); err != nil {
-			return fmt.Errorf("the image is not what was to be written: %w", err)
+			return fmt.Errorf("the image is not what was to be written: %w: build it again, and where that gives the same, delete %s first",
+				err, filepath.Dir(r.state))
 		}
 		return nil
 	})

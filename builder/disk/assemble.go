@@ -2,8 +2,11 @@ package disk
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -47,15 +50,16 @@ func Create(path string, parts []Partition) (*Image, error) {
 	return m, nil
 }
 
-// Write copies the file into partition i, counted from 0.
-func (m *Image) Write(ctx context.Context, i int, file string) error {
-	if err := m.write(ctx, i, file); err != nil {
+// Write copies the file into partition i, counted from 0. sum is its hex SHA-256
+// where that is known; otherwise it is taken while the file is read.
+func (m *Image) Write(ctx context.Context, i int, file, sum string) error {
+	if err := m.write(ctx, i, file, sum); err != nil {
 		return fmt.Errorf("write image: partition %s: %w", m.Partitions[i].Name, err)
 	}
 	return nil
 }
 
-func (m *Image) write(ctx context.Context, i int, file string) error {
+func (m *Image) write(ctx context.Context, i int, file, sum string) error {
 	in, err := os.Open(file)
 	if err != nil {
 		return err
@@ -74,9 +78,18 @@ func (m *Image) write(ctx context.Context, i int, file string) error {
 		return fmt.Errorf("content has %d MiB, the partition %d: make it larger in the role's disk layout",
 			(w.Content+1<<20-1)>>20, w.Size>>20)
 	}
-	if w.SHA256, err = copySparse(ctx, m.f, w.Start, in, w.Content); err != nil {
+	taken := sha256.New()
+	read := io.Writer(taken)
+	if sum != "" {
+		read = io.Discard
+	}
+	if err := copySparse(ctx, m.f, w.Start, in, w.Content, read); err != nil {
 		return err
 	}
+	if sum == "" {
+		sum = hex.EncodeToString(taken.Sum(nil))
+	}
+	w.SHA256 = sum
 	// The disk may begin, there is other work to do meanwhile. A file system that
 	// cannot be told so is waited for in Sync.
 	_ = unix.SyncFileRange(int(m.f.Fd()), w.Start, w.Content, unix.SYNC_FILE_RANGE_WRITE)

@@ -3,8 +3,6 @@ package disk
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -70,20 +68,17 @@ func (r *sparseReader) extent() error {
 	return err
 }
 
-// copySparse copies a file of size bytes to the offset, leaves out blocks of
-// zeros, and gives its hex SHA-256.
-func copySparse(ctx context.Context, to *os.File, offset int64, from *os.File, size int64) (string, error) {
-	in, sum := &sparseReader{f: from, size: size}, sha256.New()
+// copySparse copies a file of size bytes to the offset and leaves out blocks of
+// zeros. read gets all that was read, holes too.
+func copySparse(ctx context.Context, to *os.File, offset int64, from *os.File, size int64, read io.Writer) error {
+	in := &sparseReader{f: from, size: size}
 	for {
 		at := offset + in.at
 		data, hole, err := in.next(ctx)
-		if err != nil {
-			return "", err
+		if err != nil || len(data) == 0 {
+			return err
 		}
-		if len(data) == 0 {
-			return hex.EncodeToString(sum.Sum(nil)), nil
-		}
-		err = beside(func() { sum.Write(data) }, func() error {
+		err = beside(func() error { _, err := read.Write(data); return err }, func() error {
 			if hole || isZero(data) {
 				return nil
 			}
@@ -91,7 +86,7 @@ func copySparse(ctx context.Context, to *os.File, offset int64, from *os.File, s
 			return err
 		})
 		if err != nil {
-			return "", err
+			return err
 		}
 	}
 }
@@ -100,10 +95,9 @@ func copySparse(ctx context.Context, to *os.File, offset int64, from *os.File, s
 func isZero(data []byte) bool { return data[0] == 0 && bytes.Equal(data[1:], data[:len(data)-1]) }
 
 // beside runs both at once: digests and disks are slow in different ways.
-func beside(sum func(), other func() error) error {
-	done := make(chan struct{})
-	go func() { sum(); close(done) }()
+func beside(one, other func() error) error {
+	done := make(chan error)
+	go func() { done <- one() }()
 	err := other()
-	<-done
-	return err
+	return errors.Join(<-done, err)
 }

@@ -69,7 +69,9 @@ func verify(ctx context.Context, f *os.File, uuid string, want []Written) (strin
 		if len(data) == 0 {
 			break
 		}
-		if err := beside(func() { whole.Write(data) }, func() error { return digest(list, at, data, hole) }); err != nil {
+		err = beside(func() error { _, err := whole.Write(data); return err },
+			func() error { return digest(list, at, data, hole) })
+		if err != nil {
 			return "", err
 		}
 	}
