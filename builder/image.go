@@ -23,6 +23,10 @@ import (
 // makePartitions makes them side by side: what is slow in one is not what is
 // slow in the other.
 func (r *run) makePartitions(ctx context.Context) error {
+	// As much as they may have: they are compressed, nobody knows how well.
+	if err := space.Check(r.Cache.Root, (r.plan.Disk.Root+r.plan.Disk.Verity+r.plan.Disk.ESP)<<20); err != nil {
+		return fmt.Errorf("make root and ESP: %w", err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		if err := r.makeRoot(ctx); err != nil {
@@ -175,7 +179,7 @@ func (r *run) verify(ctx context.Context) error {
 		return t.CheckRoot(ctx, r.root.data, r.root.tree, r.root.hash)
 	})
 	g.Go(func() (err error) {
-		r.rawSum, err = SumFile(r.raw())
+		r.rawSum, err = sumFile(ctx, r.raw())
 		return err
 	})
 	return g.Wait()
