@@ -55,7 +55,7 @@ shell:
 
 # What building needs of the host, and what tests and the lab need besides.
 # Installed where that is possible, else said in one line.
-HOST_PACKAGES := debian-archive-keyring
+HOST_PACKAGES := debian-archive-keyring ca-certificates
 TEST_PACKAGES := shellcheck qemu-system-x86 qemu-utils ovmf iproute2 openssl
 
 host-packages: PACKAGES := $(HOST_PACKAGES)

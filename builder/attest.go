@@ -35,7 +35,7 @@ func (r *run) attest(ctx context.Context) (manifest.Manifest, error) {
 				return m, err
 			}
 			var err error
-			if sum, err = SumFile(tmp); err != nil {
+			if sum, err = sumFile(ctx, tmp); err != nil {
 				return m, err
 			}
 		}

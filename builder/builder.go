@@ -302,15 +302,24 @@ func checkSelf(file, want string) error {
 }
 
 // SumFile is the hex SHA-256 of a file.
-func SumFile(file string) (string, error) {
+func SumFile(file string) (string, error) { return sumFile(context.Background(), file) }
+
+func sumFile(ctx context.Context, file string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("read %s: %w", file, err)
+	for {
+		if err := ctx.Err(); err != nil {
+			return "", err
+		}
+		switch _, err := io.CopyN(h, f, 16<<20); {
+		case errors.Is(err, io.EOF):
+			return hex.EncodeToString(h.Sum(nil)), nil
+		case err != nil:
+			return "", fmt.Errorf("read %s: %w", file, err)
+		}
 	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

@@ -50,6 +50,10 @@ func (r *run) partitions() []disk.Partition {
 // makeImage makes the partitions side by side, and writes each into the image as
 // soon as it is there: what is slow in one is not what is slow in the other.
 func (r *run) makeImage(ctx context.Context) error {
+	// As much as they may have: they are compressed, nobody knows how well.
+	if err := space.Check(r.Cache.Root, (r.plan.Disk.Root+r.plan.Disk.Verity+r.plan.Disk.ESP)<<20); err != nil {
+		return fmt.Errorf("make root and ESP: %w", err)
+	}
 	var err error
 	if r.image, err = disk.Create(r.raw(), r.partitions()); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"io"
 	"os"
 	"path/filepath"
@@ -170,20 +169,4 @@ func copySparse(t *testing.T, from, to string) {
 			return
 		}
 	}
-}
-
-// TestAnInterruptedBuildLeavesNothing cancels a build in its middle; the next
-// one succeeds.
-func TestAnInterruptedBuildLeavesNothing(t *testing.T) {
-	w := newWorld(t)
-	out := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-	defer cancel()
-	_, err := w.run(ctx, "role", "master", "--roles", "roles", "--out", out, "--offline")
-	require.Error(t, err)
-	left, err := os.ReadDir(out)
-	if err == nil {
-		assert.Empty(t, left)
-	}
-	assert.Contains(t, w.must("role", "master", "--roles", "roles", "--out", out, "--offline"), "built in")
 }

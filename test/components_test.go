@@ -18,18 +18,27 @@ import (
 	"imgbuild/roles"
 )
 
+// toolsTree is the lock's, in the machine's cache.
+func (w *world) toolsTree() (roles.Lock, rootfs.Layer) {
+	w.t.Helper()
+	l, err := roles.ReadLock(filepath.Join(w.dir, "imgbuild.lock"))
+	require.NoError(w.t, err)
+	m := rootfs.Maker{Cache: cache.Cache{Root: w.cache}, Epoch: l.Epoch, Log: slog.New(slog.DiscardHandler)}
+	tools, err := m.Base(w.t.Context(), l.Trees["tools"].Packages)
+	require.NoError(w.t, err)
+	return l, tools
+}
+
 // component makes a component of the lock in the cache, with the tools tree of
 // the machine's.
 func (w *world) component(name, root string) string {
 	w.t.Helper()
-	l, err := roles.ReadLock(filepath.Join(w.dir, "imgbuild.lock"))
-	require.NoError(w.t, err)
-	log := slog.New(slog.DiscardHandler)
-	tools, err := rootfs.Maker{Cache: cache.Cache{Root: w.cache}, Epoch: l.Epoch, Log: log}.Base(w.t.Context(), l.Trees["tools"].Packages)
-	require.NoError(w.t, err)
+	l, tools := w.toolsTree()
 	c, err := l.Component(name)
 	require.NoError(w.t, err)
-	dir, err := components.Builder{Cache: cache.Cache{Root: root}, Tools: tools.Dir, ToolsKey: tools.Key, Log: log}.Build(w.t.Context(), c)
+	dir, err := components.Builder{
+		Cache: cache.Cache{Root: root}, Tools: tools.Dir, ToolsKey: tools.Key, Log: slog.New(slog.DiscardHandler),
+	}.Build(w.t.Context(), c)
 	require.NoError(w.t, err)
 	return dir
 }

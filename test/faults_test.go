@@ -13,7 +13,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
+	"imgbuild/builder/disk"
 	"imgbuild/roles"
 )
 
@@ -45,18 +47,28 @@ func TestAFullDisk(t *testing.T) {
 		p.leavesNothing()
 		assert.Empty(t, names(t, filepath.Join(s.cache, "layers")))
 	})
-	t.Run("root file system", func(t *testing.T) {
+	t.Run("partitions", func(t *testing.T) {
 		s := newSite(t)
 		tmpfs(t, s.cache, "200m")
 		s.link(everything...)
 		p := s.build()
-		said := p.fails()
-		assert.Regexp(t, `^imgbuild: build role master: make root root.erofs: mkfs.erofs (?s:.*): no space left on `+regexp.QuoteMeta(s.cache)+` \(needs more, has \d+ MiB\): free some`, said)
+		assert.Regexp(t, `^imgbuild: build role master: make root and ESP: no space left on `+regexp.QuoteMeta(s.cache)+` \(needs \d+ MiB, has 200 MiB\): free some`, p.fails())
 		p.leavesNothing()
 		assert.Empty(t, names(t, s.out))
 
 		tmpfs(t, s.cache, "remount,size=2g")
 		s.build().succeeds()
+	})
+	t.Run("root file system", func(t *testing.T) {
+		w := newWorld(t)
+		_, tools := w.toolsTree()
+		dir := t.TempDir()
+		tmpfs(t, dir, "20m")
+		start := time.Now()
+		err := disk.Tools{Layers: []string{tools.Dir}}.Root(t.Context(), []string{tools.Dir}, filepath.Join(dir, "root.erofs"), uuid)
+		assert.ErrorIs(t, err, unix.ENOSPC)
+		assert.EqualError(t, err, "make root root.erofs: mkfs.erofs: no space left on device")
+		t.Logf("mkfs.erofs ended after %s", time.Since(start))
 	})
 	t.Run("image", func(t *testing.T) {
 		s := newSite(t)
@@ -73,6 +85,8 @@ func TestAFullDisk(t *testing.T) {
 		p.leavesNothing()
 	})
 }
+
+const uuid = "11111111-2222-4333-8444-555555555555"
 
 // tmpfs mounts a small disk, or changes it.
 func tmpfs(t *testing.T, dir, size string) {
@@ -95,8 +109,7 @@ const nobody = "http://127.0.0.1:1/debian"
 func TestAnUnreachableMirror(t *testing.T) {
 	s := newSite(t)
 	s.write("cluster.yaml", func(data []byte) []byte { return append(data, "\nmirrors: {debian-13: \""+nobody+"\"}\n"...) })
-	before, err := os.ReadFile(filepath.Join(s.dir, "imgbuild.lock"))
-	require.NoError(t, err)
+	before := s.read("imgbuild.lock")
 	start := time.Now()
 	p := s.start("lock", "--roles", "roles")
 	said := p.fails()
@@ -105,9 +118,7 @@ func TestAnUnreachableMirror(t *testing.T) {
 	assert.Contains(t, said, "imgbuild: make imgbuild.lock: base debian-13: read the package lists from "+nobody)
 	assert.Contains(t, said, "is the mirror reachable?")
 	p.leavesNothing()
-	after, err := os.ReadFile(filepath.Join(s.dir, "imgbuild.lock"))
-	require.NoError(t, err)
-	assert.Equal(t, string(before), string(after))
+	assert.Equal(t, before, s.read("imgbuild.lock"))
 
 	// A lock of this mirror, which has gone since.
 	s.lock(func(l *roles.Lock) {

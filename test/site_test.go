@@ -23,6 +23,7 @@ import (
 // and an output folder of its own.
 type site struct {
 	t                    *testing.T
+	w                    *world
 	program              string
 	dir, cache, out, tmp string
 	// env replaces variables of the environment.
@@ -37,7 +38,7 @@ func newSite(t *testing.T) *site {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(cache)) })
 	s := &site{
-		t: t, program: filepath.Join(w.dir, "imgbuild"), dir: t.TempDir(), tmp: t.TempDir(),
+		t: t, w: w, program: filepath.Join(w.dir, "imgbuild"), dir: t.TempDir(), tmp: t.TempDir(),
 		cache: cache, out: filepath.Join(t.TempDir(), "out"),
 	}
 	for _, name := range []string{"cluster.yaml", "imgbuild.lock"} {
@@ -59,6 +60,14 @@ func (s *site) write(name string, change func([]byte) []byte) {
 		s.t.Fatal(err)
 	}
 	require.NoError(s.t, os.WriteFile(file, change(data), 0o644))
+}
+
+// read is the text of a file of the site.
+func (s *site) read(name string) string {
+	s.t.Helper()
+	data, err := os.ReadFile(filepath.Join(s.dir, name))
+	require.NoError(s.t, err)
+	return string(data)
 }
 
 // link takes what patterns below the machine's cache name.
@@ -92,6 +101,7 @@ func (s *site) unlink(pattern string) {
 type process struct {
 	s     *site
 	cmd   *exec.Cmd
+	began time.Time
 	lines chan string
 	said  *bytes.Buffer
 }
@@ -102,8 +112,8 @@ func (s *site) start(args ...string) *process {
 	s.t.Helper()
 	cmd := exec.CommandContext(s.t.Context(), s.program, append([]string{"-c", filepath.Join(s.dir, "cluster.yaml"), "--cache", s.cache}, args...)...)
 	cmd.Env = append(append(os.Environ(), "TMPDIR="+s.tmp), s.env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	p := &process{s: s, cmd: cmd, lines: make(chan string, 1000), said: &bytes.Buffer{}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGTERM}
+	p := &process{s: s, cmd: cmd, began: time.Now(), lines: make(chan string, 1000), said: &bytes.Buffer{}}
 	reader, writer, err := os.Pipe()
 	require.NoError(s.t, err)
 	cmd.Stderr = writer
@@ -216,14 +226,16 @@ func (p *process) leavesNothing() {
 	}
 }
 
-// mounts are those of folders of the site, in the namespace of any process.
+// mounts are those of folders of the site in the namespace of any process, and
+// those of any sandbox in the test's own.
 func (s *site) mounts() []string {
 	var found []string
 	files, _ := filepath.Glob("/proc/[0-9]*/mountinfo")
-	for _, file := range files {
+	for _, file := range append(files, "/proc/self/mountinfo") {
 		data, _ := os.ReadFile(file) // it may have ended
 		for line := range strings.Lines(string(data)) {
-			if strings.Contains(line, s.cache+"/") || strings.Contains(line, s.out) {
+			sandbox := file == "/proc/self/mountinfo" && strings.Contains(line, " /run/imgbuild/")
+			if sandbox || strings.Contains(line, s.cache+"/") || strings.Contains(line, s.out+"/") {
 				found = append(found, file+": "+line)
 			}
 		}

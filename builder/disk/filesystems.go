@@ -10,18 +10,27 @@ import (
 	"runtime"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"imgbuild/builder/rootfs"
 	"imgbuild/builder/sandbox"
+	"imgbuild/builder/space"
 )
 
 // Root writes the file out: an erofs of the merged layers, lowest first.
 // Directories whose content belongs to state or to the running system stay as
 // empty mount points.
 func (t Tools) Root(ctx context.Context, layers []string, out, uuid string) error {
-	_, err := t.run(ctx, filepath.Dir(out), []sandbox.Mount{{From: layers, To: "/mnt/root", ReadOnly: true}},
+	// mkfs.erofs 1.8 waits for ever for threads that could not write.
+	watched, stop := space.Watch(ctx, filepath.Dir(out))
+	defer stop()
+	_, err := t.run(watched, filepath.Dir(out), []sandbox.Mount{{From: layers, To: "/mnt/root", ReadOnly: true}},
 		"mkfs.erofs", "--quiet", "-zlz4hc,level=2", "-C16384", fmt.Sprintf("--workers=%d", workers()),
 		fmt.Sprintf("-T%d", t.Epoch), "--all-time", "-U"+uuid,
 		"--exclude-regex=^(boot|dev|mnt|proc|run|sys|tmp|var)/.*", inside(out), "/mnt/root")
+	if err != nil && errors.Is(context.Cause(watched), unix.ENOSPC) {
+		err = fmt.Errorf("mkfs.erofs: %w", unix.ENOSPC)
+	}
 	if err != nil {
 		return fmt.Errorf("make root %s: %w", filepath.Base(out), err)
 	}

@@ -2,6 +2,7 @@
 package space
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -64,6 +66,27 @@ func Explain(err error, dir, made string) error {
 	return &FullError{Dir: dir, Have: have, Cause: err}
 }
 
+// Watch gives a context for a program that hangs where it cannot write: it ends,
+// with ENOSPC as its cause, when dir's disk is full. stop must be called.
+func Watch(ctx context.Context, dir string) (watched context.Context, stop func()) {
+	watched, cancel := context.WithCancelCause(ctx)
+	go func() {
+		tick := time.NewTicker(250 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-watched.Done():
+				return
+			case <-tick.C:
+				if have, err := free(dir); err == nil && have < 1<<20 {
+					cancel(unix.ENOSPC)
+				}
+			}
+		}
+	}()
+	return watched, func() { cancel(nil) }
+}
+
 // isFull knows the errors of Go and the words of programs.
 func isFull(err error) bool {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
@@ -73,7 +96,8 @@ func isFull(err error) bool {
 	return strings.Contains(text, "no space left") || strings.Contains(text, "disk quota exceeded")
 }
 
-// free is what the disk has where dir is, or will be, for others than root too.
+// free is what the disk has where dir is, or will be: for root also the blocks
+// that are reserved.
 func free(dir string) (int64, error) {
 	var s unix.Statfs_t
 	err := unix.Statfs(dir, &s)
@@ -83,6 +107,9 @@ func free(dir string) (int64, error) {
 	}
 	if err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	if os.Geteuid() == 0 {
+		return int64(s.Bfree) * s.Bsize, nil
 	}
 	return int64(s.Bavail) * s.Bsize, nil
 }

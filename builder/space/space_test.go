@@ -1,6 +1,7 @@
 package space
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -51,4 +52,18 @@ func TestUsedCountsNoHoles(t *testing.T) {
 	assert.Less(t, Used(dir), int64(1<<20))
 	assert.GreaterOrEqual(t, Used(f.Name()), int64(64<<10))
 	assert.Zero(t, Used(filepath.Join(dir, "gone")))
+}
+
+func TestWatch(t *testing.T) {
+	watched, stop := Watch(t.Context(), t.TempDir())
+	assert.NoError(t, watched.Err(), "there is space")
+	stop()
+	<-watched.Done()
+	assert.ErrorIs(t, context.Cause(watched), context.Canceled)
+
+	// Has no blocks, and so none is free.
+	watched, stop = Watch(t.Context(), "/proc/self")
+	defer stop()
+	<-watched.Done()
+	assert.ErrorIs(t, context.Cause(watched), unix.ENOSPC)
 }
