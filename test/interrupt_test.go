@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"imgbuild/builder/manifest"
 )
 
 // moments are the steps of a build, each with a program that shows that it is in
@@ -56,6 +58,16 @@ func TestCtrlCInEveryStep(t *testing.T) {
 	p.leavesNothing()
 	assert.Equal(t, []string{"master.manifest.json", "master.qcow2", "master.raw", "master.spdx.json"}, names(t, s.out))
 	s.start("inspect", filepath.Join(s.out, "master.raw")).succeeds()
+
+	// The layers were made anew, in another place and at another time, and are
+	// the same byte for byte: so is the whole image, state included.
+	ours, err := manifest.Read(manifest.File(s.out, "master"))
+	require.NoError(t, err)
+	worlds, err := manifest.Read(manifest.File(s.w.images, "master"))
+	require.NoError(t, err)
+	assert.Equal(t, worlds.RootHash, ours.RootHash)
+	assert.Equal(t, worlds.Partitions, ours.Partitions)
+	assert.Equal(t, worlds.Files[0], ours.Files[0], "master.raw")
 }
 
 // TestAKilledBuild cannot clear away anything itself: the next one does.
