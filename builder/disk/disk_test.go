@@ -28,13 +28,19 @@ func TestHalves(t *testing.T) {
 	assert.Equal(t, "b934c330-b12e-d792-9856-abe99fb55ef8", verity)
 }
 
-// TestFileSystems makes every file system twice with the real tools and
-// compares them byte by byte, then changes one byte of the root.
+// TestFileSystems uses the real tools.
 func TestFileSystems(t *testing.T) {
 	if os.Getenv("IMGBUILD_TEST_ROOT") == "" {
 		t.Skip("needs root and a Debian mirror: set IMGBUILD_TEST_ROOT=1")
 	}
 	tools := Tools{Layers: []string{toolsTree(t)}, Epoch: epoch, Output: io.Discard}
+	t.Run("twice", func(t *testing.T) { testTwice(t, tools) })
+	t.Run("state", func(t *testing.T) { testState(t, tools) })
+}
+
+// testTwice makes every file system twice and compares them byte by byte, then
+// changes one byte of the root.
+func testTwice(t *testing.T, tools Tools) {
 	tree := smallTree(t)
 	var sums [2]map[string][32]byte
 	var dir, hash string

@@ -128,7 +128,7 @@ func TestBlockBorder(t *testing.T) {
 		b.WriteString(strings.Repeat("\x00", at))
 		b.WriteString(key)
 		b.WriteString(strings.Repeat("\x00", 100))
-		what, err := stream(strings.NewReader(b.String()))
+		what, err := stream(strings.NewReader(b.String()), make([]byte, 0, block+overlap))
 		require.NoError(t, err)
 		assert.Equal(t, "a private key", what, "key at %d", at)
 	}
