@@ -76,4 +76,4 @@ host-packages test-packages bench-packages:
 	done; \
 	test -z "$$missing" || { \
 		test "$$(id -u)" = 0 || { echo "missing packages, install them as root:$$missing" >&2; exit 1; }; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; }
+		{ apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; } >&2; }

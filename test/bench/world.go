@@ -35,7 +35,7 @@ type world struct {
 
 // newWorld makes the folder beside the machine's cache, on its file system, and
 // sees to it that the components are in that cache. done removes the folder.
-func newWorld(ctx context.Context, file string) (w *world, done func(), err error) {
+func newWorld(ctx context.Context, file string) (*world, func(), error) {
 	program, err := filepath.Abs("bin/imgbuild")
 	if err != nil {
 		return nil, nil, err
@@ -43,7 +43,7 @@ func newWorld(ctx context.Context, file string) (w *world, done func(), err erro
 	if _, err := os.Stat(program); err != nil {
 		return nil, nil, fmt.Errorf("%w: run make bench in imgbuild's own folder", err)
 	}
-	w = &world{program: program, machine: os.Getenv("IMGBUILD_CACHE"), began: time.Now()}
+	w := &world{program: program, machine: os.Getenv("IMGBUILD_CACHE"), began: time.Now()}
 	if w.machine == "" {
 		w.machine = "/var/cache/imgbuild"
 	}
@@ -53,33 +53,40 @@ func newWorld(ctx context.Context, file string) (w *world, done func(), err erro
 	if w.dir, err = os.MkdirTemp(w.machine, "bench-"); err != nil {
 		return nil, nil, err
 	}
-	done = func() { os.RemoveAll(w.dir) }
-	defer func() {
-		if err != nil {
-			done()
+	done := func() {
+		if err := os.RemoveAll(w.dir); err != nil {
+			w.say("left behind: %v", err)
 		}
-	}()
-	// apt works as another user.
-	if err := os.Chmod(w.dir, 0o755); err != nil {
+	}
+	if err := w.prepare(ctx, file); err != nil {
+		done()
 		return nil, nil, err
 	}
+	return w, done, nil
+}
+
+func (w *world) prepare(ctx context.Context, file string) error {
+	// apt works as another user.
+	if err := os.Chmod(w.dir, 0o755); err != nil {
+		return err
+	}
 	if err := w.writeCluster(ctx, file); err != nil {
-		return nil, nil, err
+		return err
 	}
 	w.say("build once with the machine's own cache: components are not measured")
 	for _, args := range [][]string{{"lock"}, {"role", "master", "--out", w.path("first")}} {
 		if _, err := w.imgbuild(ctx, w.machine, args...); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
 	out, err := w.imgbuild(ctx, w.machine, "role", "master", "--plan")
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if err := json.Unmarshal(out, &w.plan); err != nil {
-		return nil, nil, fmt.Errorf("read the plan: %w", err)
+		return fmt.Errorf("read the plan: %w", err)
 	}
-	return w, done, os.RemoveAll(w.path("first"))
+	return os.RemoveAll(w.path("first"))
 }
 
 func (w *world) path(name string) string { return filepath.Join(w.dir, name) }
