@@ -18,20 +18,23 @@ type boot struct{ moments, steps []step }
 
 // side is one of two images that are compared.
 type side struct {
-	images string
-	boots  []boot
+	name, images string
+	// again cuts the power of a Ready node and boots it a second time.
+	again bool
+	boots []boot
 	// later are boots of a node that was Ready before its power was cut.
 	later []boot
 }
 
 // measureBoots boots the baked image and the importing one in turn, each on a
-// fresh disk and alone.
+// fresh disk and alone. A boot that fails is an error and the others go on.
 func measureBoots(ctx context.Context, w *world, runs int, layers string) ([]table, error) {
 	dir, err := w.warmCache()
 	if err != nil {
 		return nil, err
 	}
-	baked, imported := &side{images: w.path("baked")}, &side{images: w.path("imported")}
+	baked := &side{name: "baked", images: w.path("baked"), again: true}
+	imported := &side{name: "imported", images: w.path("imported")}
 	w.say("build the image and the one that imports")
 	if _, err := w.imgbuild(ctx, dir, "role", "master", "--out", baked.images); err != nil {
 		return nil, err
@@ -43,17 +46,19 @@ func measureBoots(ctx context.Context, w *world, runs int, layers string) ([]tab
 	if _, err := w.imgbuild(ctx, dir, "role", "master", "--roles", roles, "--out", imported.images); err != nil {
 		return nil, err
 	}
-	for n := range runs {
-		w.say("baked images, %d of %d", n+1, runs)
-		if err := w.bootOnce(ctx, dir, baked, true); err != nil {
-			return nil, fmt.Errorf("baked images: %w", err)
-		}
-		w.say("imported images, %d of %d", n+1, runs)
-		if err := w.bootOnce(ctx, dir, imported, false); err != nil {
-			return nil, fmt.Errorf("imported images: %w", err)
+	sides := []*side{baked, imported}
+	for n := 0; n < runs*len(sides) && ctx.Err() == nil; n++ {
+		s := sides[n%len(sides)]
+		w.say("%s images, %d of %d", s.name, n/len(sides)+1, runs)
+		if bootErr := w.bootOnce(ctx, dir, s); bootErr != nil {
+			w.say("it failed: %v", bootErr)
+			err = errors.Join(err, fmt.Errorf("%s images: %w", s.name, bootErr))
 		}
 	}
-	return bootTables(baked, imported, layers), nil
+	if len(baked.boots) == 0 || len(imported.boots) == 0 {
+		return nil, err
+	}
+	return bootTables(baked, imported, layers), err
 }
 
 func bootTables(baked, imported *side, layers string) []table {
@@ -63,20 +68,20 @@ func bootTables(baked, imported *side, layers string) []table {
 	if layers == layersTar {
 		packed = "not compressed"
 	}
-	n := len(baked.boots)
+	steps, short := longer(rows(func(b boot) []step { return b.steps }, baked.boots, imported.boots))
 	return []table{
 		{
 			Title: "First boot: container images baked, against imported", What: "seconds from power-on until", Columns: columns, Ratio: quotient,
 			Rows: rows(func(b boot) []step { return b.moments }, baked.boots, imported.boots),
 			Notes: []string{
-				fmt.Sprintf("Boots: %d of each image, in turn, each on a fresh disk and alone on the machine.", n),
+				fmt.Sprintf("Boots: %d baked and %d imported, in turn, each on a fresh disk and alone on the machine.", len(baked.boots), len(imported.boots)),
 				"The other image has the same parts and packages. It holds one OCI archive per image in its root, layers " + packed +
 					", and a unit that imports them with `ctr images import`, one after the other, between containerd's start and the agent's.",
 			},
 		},
 		{
 			Title: "First boot, step by step", What: "seconds for", Columns: columns, Ratio: quotient,
-			Rows: rows(func(b boot) []step { return b.steps }, baked.boots, imported.boots),
+			Rows: steps, Notes: []string{fmt.Sprintf("Steps of less than %g s are left out: %d.", least, short)},
 		},
 		{
 			Title: "Second boot", What: "seconds from power-on until", Columns: columns[:1],
@@ -84,6 +89,19 @@ func bootTables(baked, imported *side, layers string) []table {
 			Notes: []string{fmt.Sprintf("Boots: %d, each after the power of a Ready node was cut.", len(baked.later))},
 		},
 	}
+}
+
+// least is how many seconds a step takes that is worth a row.
+const least = 0.5
+
+// longer are the rows that are worth it, and how many are not.
+func longer(all []row) (list []row, short int) {
+	for _, r := range all {
+		if slices.ContainsFunc(r.Cells, func(s sample) bool { return s.median() >= least }) {
+			list = append(list, r)
+		}
+	}
+	return list, len(all) - len(list)
 }
 
 // rows has a row for each step of any boot, and a column for each side.
@@ -109,7 +127,7 @@ func rows(of func(boot) []step, sides ...[]boot) []row {
 
 // bootOnce starts the machine on a fresh disk and adds what it saw to the side.
 // The lab is down afterwards, whatever happens.
-func (w *world) bootOnce(ctx context.Context, dir string, s *side, again bool) (err error) {
+func (w *world) bootOnce(ctx context.Context, dir string, s *side) (err error) {
 	defer func() {
 		// Also where ctx has ended: no machine may stay.
 		down, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
@@ -126,7 +144,7 @@ func (w *world) bootOnce(ctx context.Context, dir string, s *side, again bool) (
 		return err
 	}
 	s.boots = append(s.boots, b)
-	if !again {
+	if !s.again {
 		return nil
 	}
 	w.say("second boot")

@@ -5,32 +5,30 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"imgbuild/builder/packages"
 )
 
 // often is how often what takes seconds is run.
 const often = 5
 
 // measureBuilds compares with mkosi first, and goes on with the cache that the
-// last of these builds has filled.
+// last of these builds has filled. After an error there are fewer tables.
 func measureBuilds(ctx context.Context, w *world, runs int) ([]table, error) {
 	if err := w.copyRole(); err != nil {
 		return nil, err
 	}
-	against, err := againstMkosi(ctx, w, runs)
-	if err != nil {
-		return nil, err
+	var tables []table
+	for _, part := range []func() (table, error){
+		func() (table, error) { return againstMkosi(ctx, w, runs) },
+		func() (table, error) { return buildAgain(ctx, w) },
+		func() (table, error) { return measureSizes(ctx, w) },
+	} {
+		t, err := part()
+		if err != nil {
+			return tables, err
+		}
+		tables = append(tables, t)
 	}
-	again, err := buildAgain(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	sizes, err := measureSizes(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	return []table{again, against, sizes}, nil
+	return tables, nil
 }
 
 // roles is the folder of the measured role: imgbuild's own, with a file that
@@ -56,14 +54,6 @@ func (w *world) changeRole(text string) error {
 // build measures the build of the role.
 func (w *world) build(ctx context.Context, cache string) (cost, error) {
 	return w.timed(ctx, cache, "role", "master", "--roles", w.roles(), "--out", w.path("out"))
-}
-
-func sums(list []packages.Package) []string {
-	s := make([]string, len(list))
-	for i, p := range list {
-		s[i] = p.SHA256
-	}
-	return s
 }
 
 // buildAgain measures builds for which nearly everything is there.

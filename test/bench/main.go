@@ -86,23 +86,27 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer done()
 	r := report{Host: describeHost()}
+	// What was measured before something failed took long enough to be told.
 	if o.builds {
-		tables, err := measureBuilds(ctx, w, o.runs)
-		if err != nil {
-			return fmt.Errorf("builds: %w", err)
-		}
+		tables, buildsErr := measureBuilds(ctx, w, o.runs)
 		r.Tables = append(r.Tables, tables...)
+		if buildsErr != nil {
+			err = fmt.Errorf("builds: %w", buildsErr)
+		}
 	}
-	if o.boots {
-		tables, err := measureBoots(ctx, w, o.runs, o.layers)
-		if err != nil {
-			return fmt.Errorf("boots: %w", err)
-		}
+	if o.boots && ctx.Err() == nil {
+		tables, bootsErr := measureBoots(ctx, w, o.runs, o.layers)
 		r.Tables = append(r.Tables, tables...)
+		if bootsErr != nil {
+			err = errors.Join(err, fmt.Errorf("boots: %w", bootsErr))
+		}
 	}
 	w.say("done in %s", time.Since(began).Round(time.Second))
-	if o.json {
-		return r.writeJSON(out)
+	if len(r.Tables) == 0 {
+		return err
 	}
-	return r.writeMarkdown(out)
+	if o.json {
+		return errors.Join(err, r.writeJSON(out))
+	}
+	return errors.Join(err, r.writeMarkdown(out))
 }

@@ -10,16 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestParseStat(t *testing.T) {
-	pid, parent, ok := parseStat("412 (a (b) c) S 77 412 412 0 -1")
-	assert.True(t, ok)
-	assert.Equal(t, []int{412, 77}, []int{pid, parent})
-	for _, line := range []string{"", "412", "412 (a", "412 (a) S", "x (a) S 1"} {
-		_, _, ok := parseStat(line)
-		assert.False(t, ok, line)
-	}
-}
-
 func TestParseDiskstats(t *testing.T) {
 	const text = " 254       0 vda 40450 7290 1746114 16176 52143 94299 7481248 33008 1 15160 51118\n 254       1 vda1 1 2 3 4 5 6 8 8\n"
 	for minor, want := range map[uint32]int64{0: 7481248 * 512, 1: 8 * 512} {

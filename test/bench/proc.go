@@ -41,27 +41,13 @@ func watchMemory(pid int) func() float64 {
 }
 
 // memoryOf is the sum of the proportional set sizes (PSS: what is shared counts
-// once) of a process and all below it, MiB.
+// once) of a process and all below it, MiB. Those that end meanwhile are not
+// counted.
 func memoryOf(pid int) float64 {
-	stats, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return 0
-	}
-	children := map[int][]int{}
-	for _, file := range stats {
-		// Those that end meanwhile are not counted.
-		data, err := os.ReadFile(file)
-		if err != nil {
-			continue
-		}
-		if child, parent, ok := parseStat(string(data)); ok {
-			children[parent] = append(children[parent], child)
-		}
-	}
 	var kib int64
 	for todo := []int{pid}; len(todo) > 0; {
 		p := todo[0]
-		todo = append(todo[1:], children[p]...)
+		todo = append(todo[1:], childrenOf(p)...)
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p))
 		if err == nil {
 			kib += parsePSS(data)
@@ -70,24 +56,26 @@ func memoryOf(pid int) float64 {
 	return float64(kib) / 1024
 }
 
-// parseStat reads /proc/PID/stat: proc_pid_stat(5). The name, in brackets, may
-// hold anything.
-func parseStat(line string) (pid, parent int, ok bool) {
-	head, rest, ok := strings.Cut(line, " (")
-	end := strings.LastIndex(rest, ") ")
-	if !ok || end < 0 {
-		return 0, 0, false
-	}
-	fields := strings.Fields(rest[end+2:])
-	if len(fields) < 2 {
-		return 0, 0, false
-	}
-	pid, err := strconv.Atoi(head)
+// childrenOf reads the children of every thread of a process. To look at all of
+// /proc instead takes a noticeable part of a processor.
+func childrenOf(pid int) []int {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
-		return 0, 0, false
+		return nil
 	}
-	parent, err = strconv.Atoi(fields[1])
-	return pid, parent, err == nil
+	var list []int
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		for _, word := range strings.Fields(string(data)) {
+			if child, err := strconv.Atoi(word); err == nil {
+				list = append(list, child)
+			}
+		}
+	}
+	return list
 }
 
 // parsePSS finds the line "Pss: N kB" of smaps_rollup.

@@ -29,7 +29,7 @@ func golden(t *testing.T, file, got string) {
 func testReport() report {
 	baked := &side{
 		boots: []boot{
-			{[]step{{"the node is Ready", 100}}, []step{{"phase init", 60}, {"phase node", 5.25}}},
+			{[]step{{"the node is Ready", 100}}, []step{{"phase init", 60}, {"phase node", 5.25}, {"phase api", 0.1}}},
 			{[]step{{"the node is Ready", 140}}, []step{{"phase init", 90}, {"phase node", 6.75}}},
 			{[]step{{"the node is Ready", 120}}, []step{{"phase init", 70}, {"phase node", 0.125}}},
 		},

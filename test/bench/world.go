@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"imgbuild/builder"
@@ -54,6 +55,7 @@ func newWorld(ctx context.Context, file string) (*world, func(), error) {
 		return nil, nil, err
 	}
 	done := func() {
+		w.say("clean up")
 		if err := os.RemoveAll(w.dir); err != nil {
 			w.say("left behind: %v", err)
 		}
@@ -171,12 +173,16 @@ func (w *world) freshCache(debs bool) (string, error) {
 		return dir, nil
 	}
 	p := w.plan.Packages
-	for _, list := range [][]string{sums(p.Base), sums(p.Role), sums(p.Boot), sums(p.Tools)} {
-		for _, sum := range list {
-			entry := filepath.Join("debs", sum)
-			if err := linkTree(filepath.Join(w.machine, entry), filepath.Join(dir, entry)); err != nil {
-				return "", err
-			}
+	seen := map[string]bool{}
+	for _, pkg := range slices.Concat(p.Base, p.Role, p.Boot, p.Tools) {
+		// Trees have packages in common.
+		if seen[pkg.SHA256] {
+			continue
+		}
+		seen[pkg.SHA256] = true
+		entry := filepath.Join("debs", pkg.SHA256)
+		if err := linkTree(filepath.Join(w.machine, entry), filepath.Join(dir, entry)); err != nil {
+			return "", err
 		}
 	}
 	return dir, nil
