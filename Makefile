@@ -1,19 +1,21 @@
 # Two commands do everything, set-up included:
 #   make image ROLE=master   builds the image of a role into out/
 #   make test                everything that a clean machine must pass
-# The fast loop is `make check`.
+# The fast loop is `make check`. `make bench` measures, see docs/performance.md.
 GO ?= go
 ROLE ?= master
 # What `make image` builds from, and where to.
 CLUSTER ?= build/cluster.yaml
 OUT ?= out
 VERSION ?= 0.1.0
+# Flags of `make bench`: --builds, --boots, --runs N, --json …
+BENCH ?=
 
 DIRS := builder cluster cmd firstboot ignition lab roles test
 # A change of any of these makes another lock.
 LOCKED := $(wildcard roles/*/role.yaml roles/parts/*/part.yaml roles/bases/*.yaml builder/components/*/*.yaml builder/components/*/module.* builder/components/*/main.go)
 
-.PHONY: all build image check test format vet shell static unit host-packages test-packages
+.PHONY: all build image check test bench format vet shell static unit host-packages test-packages bench-packages
 
 all: build
 
@@ -38,6 +40,11 @@ check: format vet static unit
 test: test-packages format vet static shell build
 	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -p 1 -timeout 80m ./...
 
+# Alone on the machine, as root. The tables go to standard output.
+bench: bench-packages build
+	@$(GO) build -o build/bench ./test/bench
+	@build/bench $(BENCH)
+
 format:
 	@test -z "$$(gofmt -l $(wildcard $(DIRS)))" || { gofmt -d $(wildcard $(DIRS)); exit 1; }
 
@@ -51,19 +58,22 @@ unit:
 	$(GO) test -count=1 ./...
 
 shell:
-	shellcheck --severity=warning ignition/dracut/90imgbuild/*.sh builder/images/bake.sh builder/components/refresh.sh
+	shellcheck --severity=warning ignition/dracut/90imgbuild/*.sh builder/images/bake.sh builder/components/refresh.sh \
+		test/bench/mkosi.sh test/bench/roles/master/rootfs/usr/lib/imgbuild/import-images.sh
 
 # What building needs of the host, and what tests and the lab need besides.
 # Installed where that is possible, else said in one line.
 HOST_PACKAGES := debian-archive-keyring ca-certificates
 TEST_PACKAGES := shellcheck qemu-system-x86 qemu-utils ovmf iproute2 openssl
+BENCH_PACKAGES := mmdebstrap mtools qemu-system-x86 qemu-utils ovmf iproute2
 
 host-packages: PACKAGES := $(HOST_PACKAGES)
 test-packages: PACKAGES := $(HOST_PACKAGES) $(TEST_PACKAGES)
-host-packages test-packages:
+bench-packages: PACKAGES := $(HOST_PACKAGES) $(BENCH_PACKAGES)
+host-packages test-packages bench-packages:
 	@for p in $(PACKAGES); do \
 		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
 	done; \
 	test -z "$$missing" || { \
 		test "$$(id -u)" = 0 || { echo "missing packages, install them as root:$$missing" >&2; exit 1; }; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; }
+		{ apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing; } >&2; }
