@@ -18,7 +18,7 @@ import (
 )
 
 // PlanVersion changes whenever the same plan would give other bytes.
-const PlanVersion = 2
+const PlanVersion = 3
 
 // Plan describes one image completely.
 type Plan struct {

@@ -25,18 +25,13 @@ type hardware struct {
 	Netdev string
 }
 
-// emulatedCPU has no AVX: emulated, it makes SHA-256 and ciphers two to three
-// times slower than code without it, and dm-verity and TLS do little else. FMA
-// and F16C must go with it: programs take them for a sign of it.
-const emulatedCPU = "max,avx=off,avx2=off,fma=off,f16c=off"
-
 // argv is the command line of a machine's QEMU.
 //
 // A guest's reboot is a reboot, so there is no -no-reboot. The disk's cache
 // mode stays writeback: with unsafe, a power cut would lose QEMU's own tables
 // and with them what the guest has synced.
 func argv(h hardware) []string {
-	accel, cpu := []string{"-accel", "tcg,thread=multi"}, emulatedCPU
+	accel, cpu := []string{"-accel", "tcg,thread=multi"}, "max"
 	if h.KVM {
 		accel, cpu = []string{"-accel", "kvm"}, "host"
 	}

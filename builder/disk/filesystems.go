@@ -25,7 +25,7 @@ func (t Tools) Root(ctx context.Context, layers []string, out, uuid string) erro
 	watched, stop := space.Watch(ctx, filepath.Dir(out))
 	defer stop()
 	_, err := t.run(watched, filepath.Dir(out), []sandbox.Mount{{From: layers, To: "/mnt/root", ReadOnly: true}},
-		"mkfs.erofs", "--quiet", "-zlz4hc,level=2", "-C16384", fmt.Sprintf("--workers=%d", workers()),
+		"mkfs.erofs", "--quiet", "-zlz4hc,level=2", fmt.Sprintf("--workers=%d", workers()),
 		fmt.Sprintf("-T%d", t.Epoch), "--all-time", "-U"+uuid,
 		"--exclude-regex=^(boot|dev|mnt|proc|run|sys|tmp|var)/.*", inside(out), "/mnt/root")
 	if err != nil && errors.Is(context.Cause(watched), unix.ENOSPC) {
