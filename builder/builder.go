@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -26,7 +25,6 @@ import (
 	"imgbuild/builder/manifest"
 	"imgbuild/builder/packages"
 	"imgbuild/builder/rootfs"
-	"imgbuild/builder/space"
 )
 
 // Formats that Build can write.
@@ -137,28 +135,6 @@ func (b Builder) begin(p Plan) error {
 		b.Log.Info("removed what builds that were killed had left", "folders", swept)
 	}
 	return err
-}
-
-// interruptedError is a build that its context has ended.
-type interruptedError struct {
-	role, step string
-	cause      error
-}
-
-func (e *interruptedError) Error() string {
-	return fmt.Sprintf("build role %s: interrupted in step %s: nothing half-made is left, the same command goes on from there", e.role, e.step)
-}
-
-func (e *interruptedError) Unwrap() error { return e.cause }
-
-// explain tells of a full disk: the output folder's, if the file that could not
-// be written is there, else the cache's.
-func (r *run) explain(err error) error {
-	file := new(fs.PathError)
-	if errors.As(err, &file) && filepath.Dir(file.Path) == filepath.Clean(r.out) {
-		return space.Explain(err, r.out, r.raw())
-	}
-	return space.Explain(err, r.Cache.Root, r.dir)
 }
 
 // present reports whether out holds what Build would make. Images carry the
