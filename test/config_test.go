@@ -31,10 +31,10 @@ func TestAWrongConfigStopsWithOneLine(t *testing.T) {
 		spoil func(t *testing.T, c *ignition.Config)
 		says  string
 	}{
-		{"a wrong role", editNode(`"role": "master"`, `"role": "worker"`),
+		{"a wrong role", editNode(`"role": "master"`, `"role": "worker"`, `"initMaster": true`, `"initMaster": false`),
 			"node master-1 has the role worker, but the image is for master: boot it with the image of its role"},
 		{"an unknown field", editNode(`"topology"`, `"colour": "red", "topology"`),
-			`/etc/imgbuild/node.json is not valid: colour: unknown field`},
+			`/etc/imgbuild/node.json is not valid: node.json: colour: unknown field: expected one of version, cluster, name,`},
 		{"a missing secret", withoutFile("/etc/kubernetes/pki/sa.key"),
 			"secret /etc/kubernetes/pki/sa.key is missing"},
 	} {
@@ -68,13 +68,16 @@ func rewrite(t *testing.T, file string, change func(*testing.T, *ignition.Config
 	require.NoError(t, rendered.WriteFile(t.Context(), file, data))
 }
 
-func editNode(from, to string) func(*testing.T, *ignition.Config) {
+// editNode replaces texts of node.json: pairs of old and new.
+func editNode(oldnew ...string) func(*testing.T, *ignition.Config) {
 	return func(t *testing.T, c *ignition.Config) {
 		t.Helper()
 		f := &c.Storage.Files[indexOf(t, c, contract.Path)]
 		text := contents(t, *f)
-		require.Contains(t, text, from)
-		source := "data:," + url.PathEscape(strings.Replace(text, from, to, 1))
+		for i := 0; i < len(oldnew); i += 2 {
+			require.Contains(t, text, oldnew[i])
+		}
+		source := "data:," + url.PathEscape(strings.NewReplacer(oldnew...).Replace(text))
 		f.Contents = ignition.Resource{Source: &source}
 	}
 }
