@@ -179,11 +179,11 @@ func (w *world) readBoot(ctx context.Context, dir string) (boot, error) {
 		return boot{}, err
 	}
 	events := lastBoot(string(log))
-	return boot{moments: moments(status.Nodes[0].Seconds, events), steps: steps(events)}, nil
+	return boot{moments: moments(status.Nodes[0].Seconds), steps: steps(events)}, nil
 }
 
-// moments are the lab's milestones, and the service test's end.
-func moments(m lab.Milestones, events []event) []step {
+// moments are the lab's milestones.
+func moments(m lab.Milestones) []step {
 	var list []step
 	add := func(name string, at *float64) {
 		if at != nil {
@@ -196,9 +196,7 @@ func moments(m lab.Milestones, events []event) []step {
 	add("the agent starts", m.Agent)
 	add("the API answers", m.API)
 	add("the node is Ready", m.NodeReady)
-	if at, ok := said(events, "imgbuild: service test passed"); ok {
-		add("the service test has passed", &at)
-	}
+	add("the service test has passed", m.ServiceTest)
 	add("the agent is done", m.Ready)
 	return list
 }

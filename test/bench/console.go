@@ -119,12 +119,3 @@ func addKubeadm(list []step, match []string) []step {
 	}
 	return append(list, step{name, seconds})
 }
-
-// said is when a line that starts so was first said.
-func said(events []event, text string) (float64, bool) {
-	i := slices.IndexFunc(events, func(e event) bool { return strings.HasPrefix(e.text, text) })
-	if i < 0 {
-		return 0, false
-	}
-	return events[i].at, true
-}

@@ -53,6 +53,6 @@ func TestStepsOfRepeatedAttempts(t *testing.T) {
 
 func TestMoments(t *testing.T) {
 	at := func(v float64) *float64 { return &v }
-	got := moments(lab.Milestones{Kernel: at(5), Agent: at(30), Ready: at(99)}, []event{{98, "imgbuild: service test passed (up 97.0s)"}})
+	got := moments(lab.Milestones{Kernel: at(5), Agent: at(30), ServiceTest: at(98), Ready: at(99)})
 	assert.Equal(t, []step{{"the kernel starts", 5}, {"the agent starts", 30}, {"the service test has passed", 98}, {"the agent is done", 99}}, got)
 }
