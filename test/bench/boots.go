@@ -19,8 +19,8 @@ type boot struct{ moments, steps []step }
 // side is one of two images that are compared.
 type side struct {
 	name, images string
-	// again cuts the power of a Ready node and boots it a second time.
-	again bool
+	// again is how many Ready nodes have their power cut and boot a second time.
+	again int
 	boots []boot
 	// later are boots of a node that was Ready before its power was cut.
 	later []boot
@@ -28,18 +28,18 @@ type side struct {
 
 // measureBoots boots the baked image and the importing one in turn, each on a
 // fresh disk and alone. A boot that fails is an error and the others go on.
-func measureBoots(ctx context.Context, w *world, runs int, layers string) ([]table, error) {
+func measureBoots(ctx context.Context, w *world, o options) ([]table, error) {
 	dir, err := w.warmCache()
 	if err != nil {
 		return nil, err
 	}
-	baked := &side{name: "baked", images: w.path("baked"), again: true}
+	baked := &side{name: "baked", images: w.path("baked"), again: o.again}
 	imported := &side{name: "imported", images: w.path("imported")}
 	w.say("build the image and the one that imports")
 	if _, err := w.imgbuild(ctx, dir, "role", "master", "--out", baked.images); err != nil {
 		return nil, err
 	}
-	roles, err := importedRole(ctx, w, cache.Cache{Root: dir}, layers)
+	roles, err := importedRole(ctx, w, cache.Cache{Root: dir}, o.layers)
 	if err != nil {
 		return nil, fmt.Errorf("make the role that imports: %w", err)
 	}
@@ -47,9 +47,9 @@ func measureBoots(ctx context.Context, w *world, runs int, layers string) ([]tab
 		return nil, err
 	}
 	sides := []*side{baked, imported}
-	for n := 0; n < runs*len(sides) && ctx.Err() == nil; n++ {
+	for n := 0; n < o.runs*len(sides) && ctx.Err() == nil; n++ {
 		s := sides[n%len(sides)]
-		w.say("%s images, %d of %d", s.name, n/len(sides)+1, runs)
+		w.say("%s images, %d of %d", s.name, n/len(sides)+1, o.runs)
 		if bootErr := w.bootOnce(ctx, dir, s); bootErr != nil {
 			w.say("it failed: %v", bootErr)
 			err = errors.Join(err, fmt.Errorf("%s images: %w", s.name, bootErr))
@@ -58,7 +58,7 @@ func measureBoots(ctx context.Context, w *world, runs int, layers string) ([]tab
 	if len(baked.boots) == 0 || len(imported.boots) == 0 {
 		return nil, err
 	}
-	return bootTables(baked, imported, layers), err
+	return bootTables(baked, imported, o.layers), err
 }
 
 func bootTables(baked, imported *side, layers string) []table {
@@ -69,7 +69,7 @@ func bootTables(baked, imported *side, layers string) []table {
 		packed = "not compressed"
 	}
 	steps, short := longer(rows(func(b boot) []step { return b.steps }, baked.boots, imported.boots))
-	return []table{
+	tables := []table{
 		{
 			Title: "First boot: container images baked, against imported", What: "seconds from power-on until", Columns: columns, Ratio: quotient,
 			Rows: rows(func(b boot) []step { return b.moments }, baked.boots, imported.boots),
@@ -83,12 +83,15 @@ func bootTables(baked, imported *side, layers string) []table {
 			Title: "First boot, step by step", What: "seconds for", Columns: columns, Ratio: quotient,
 			Rows: steps, Notes: []string{fmt.Sprintf("Steps of less than %g s are left out: %d.", least, short)},
 		},
-		{
+	}
+	if len(baked.later) > 0 {
+		tables = append(tables, table{
 			Title: "Second boot", What: "seconds from power-on until", Columns: columns[:1],
 			Rows:  rows(func(b boot) []step { return b.moments }, baked.later),
 			Notes: []string{fmt.Sprintf("Boots: %d, each after the power of a Ready node was cut.", len(baked.later))},
-		},
+		})
 	}
+	return tables
 }
 
 // least is how many seconds a step takes that is worth a row.
@@ -144,7 +147,7 @@ func (w *world) bootOnce(ctx context.Context, dir string, s *side) (err error) {
 		return err
 	}
 	s.boots = append(s.boots, b)
-	if !s.again {
+	if len(s.later) >= s.again {
 		return nil
 	}
 	w.say("second boot")

@@ -25,6 +25,8 @@ import (
 type options struct {
 	builds, boots, json bool
 	runs                int
+	// again is how many of the baked nodes boot a second time.
+	again int
 	// cluster is a cluster.yaml to measure with; empty for that of
 	// `imgbuild init --topology single`.
 	cluster string
@@ -60,14 +62,15 @@ func parse(args []string) (options, error) {
 	f.BoolVar(&o.builds, "builds", false, "measure builds (without --builds and --boots: both)")
 	f.BoolVar(&o.boots, "boots", false, "measure boots in the lab")
 	f.IntVar(&o.runs, "runs", 3, "how often each side of a comparison runs")
+	f.IntVar(&o.again, "again", 1, "how many of the baked nodes boot a second time")
 	f.StringVar(&o.cluster, "cluster", "", "a cluster.yaml of topology single (default: what imgbuild init makes)")
 	f.StringVar(&o.layers, "layers", layersGzip, "layers of the archives that are imported at boot: gzip, as registries have them, or tar")
 	f.BoolVar(&o.json, "json", false, "print every value as JSON, not medians as Markdown")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	if f.NArg() > 0 || o.runs < 1 || o.layers != layersGzip && o.layers != layersTar {
-		return o, errors.New("expected no arguments, --runs of at least 1 and --layers gzip or tar; see --help")
+	if f.NArg() > 0 || o.runs < 1 || o.again < 0 || o.layers != layersGzip && o.layers != layersTar {
+		return o, errors.New("expected no arguments, --runs of at least 1, --again of at least 0 and --layers gzip or tar; see --help")
 	}
 	if !o.builds && !o.boots {
 		o.builds, o.boots = true, true
@@ -95,7 +98,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		}
 	}
 	if o.boots && ctx.Err() == nil {
-		tables, bootsErr := measureBoots(ctx, w, o.runs, o.layers)
+		tables, bootsErr := measureBoots(ctx, w, o)
 		r.Tables = append(r.Tables, tables...)
 		if bootsErr != nil {
 			err = errors.Join(err, fmt.Errorf("boots: %w", bootsErr))
