@@ -54,6 +54,7 @@ func testNode() node.Node {
 		CAHash:    "sha256:" + strings.Repeat("ab", 32),
 		NotBefore: "2026-11-22T00:00:00Z",
 		Secrets:   []string{pki + "/ca.crt", pki + "/ca.key", pki + "/front-proxy-ca.crt", pki + "/front-proxy-ca.key", pki + "/etcd/ca.crt", pki + "/etcd/ca.key"},
+		Masters:   []node.Peer{{Name: "master-1", Address: testAddress}},
 		Timeouts:  node.Timeouts{API: "10m", Etcd: "10m"},
 	}
 }

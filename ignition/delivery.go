@@ -6,21 +6,17 @@ import (
 	"strings"
 
 	"imgbuild/cluster"
+	"imgbuild/cluster/node"
 )
 
-const (
-	// pkiDir is where kubeadm looks for the certificates that it need not make.
-	pkiDir = "/etc/kubernetes/pki"
-	// caPath is the cluster's public CA on nodes that are no masters. It is not
-	// in pkiDir: kubeadm refuses to join a worker that has the file already.
-	caPath = "/etc/imgbuild/ca.crt"
-)
+// pkiDir is where kubeadm looks for the certificates that it need not make.
+const pkiDir = "/etc/kubernetes/pki"
 
 // secretFiles are the secrets that a node of the role needs, and no others. The
 // CA's certificate is among them: it is public, but no role works without it.
 func secretFiles(topology cluster.Topology, role cluster.Role, s Secrets) []butaneFile {
 	if role != cluster.RoleMaster {
-		return []butaneFile{public(caPath, s.CA.Certificate)}
+		return []butaneFile{public(node.CAPath, s.CA.Certificate)}
 	}
 	files := slices.Concat(
 		pair("ca", s.CA),

@@ -153,6 +153,10 @@ func nodeFile(c *cluster.Cluster, n cluster.Node, s Secrets, secrets []butaneFil
 		NotBefore: s.Created.Format(time.RFC3339),
 		Secrets:   paths(secrets),
 		Labels:    n.Labels,
+		Masters:   peers(c.NodesOf(cluster.RoleMaster)),
+		Etcd:      peers(c.NodesOf(cluster.RoleEtcd)),
+		Joining:   joining(c, n),
+		Balancer:  balancer(c, n),
 		Timeouts:  node.Timeouts{API: c.Timeouts.API.String(), Etcd: c.Timeouts.Etcd.String()},
 	}
 	if err := out.Validate(); err != nil {
