@@ -171,9 +171,8 @@ type run struct {
 	baked     images.Baked
 	initramfs string
 	root      root
-	// state is the file of the state partition, stateSum its hex SHA-256 when it
-	// was made.
-	state, stateSum string
+	// state is where the cache keeps the state partition.
+	state string
 	// image is the raw image while it is written, table what is in it.
 	image *disk.Image
 	table []disk.Written

@@ -3,7 +3,9 @@ package builder
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"imgbuild/builder/boot"
@@ -60,16 +62,41 @@ func (r *run) makeImages(ctx context.Context) error {
 	if len(r.plan.Images) == 0 {
 		return nil
 	}
-	b := images.Builder{
+	made, err := r.composer().Bake(ctx, r.plan.Images, r.inputs["containerd"])
+	r.baked = made
+	return err
+}
+
+// composer composes container images from what the steps before have made.
+func (r *run) composer() images.Builder {
+	return images.Builder{
 		Cache: r.Cache, Tree: []string{r.layers[0].Dir}, Epoch: r.plan.Epoch, Arch: r.plan.Arch, Log: r.Output,
 		Components: func(ctx context.Context, name string) (string, error) {
 			dir, err := r.component(ctx, name)
 			return filepath.Join(dir, "bin"), err
 		},
 	}
-	made, err := b.Bake(ctx, r.plan.Images, r.inputs["containerd"])
-	r.baked = made
-	return err
+}
+
+// Layouts writes each container image of the plan as an OCI layout: DIR/N in
+// the plan's order. A build bakes them instead.
+func (b Builder) Layouts(ctx context.Context, p Plan, dir string) error {
+	r := &run{Builder: b, plan: p, hash: p.Hash()}
+	for _, f := range []func(context.Context) error{r.fetch, r.makeTools, r.makeBase, r.makeComponents} {
+		if err := f(ctx); err != nil {
+			return err
+		}
+	}
+	for i, img := range p.Images {
+		to := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return err
+		}
+		if _, err := r.composer().Build(ctx, img, to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeFiles adds the files of the plan, and what the image says of itself. Those
