@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
 )
 
 // Make has the content of partition i, of size bytes, made where it belongs: in
@@ -39,8 +40,9 @@ func (m *Image) Make(ctx context.Context, i int, size int64, packed string, f fu
 	return w.SHA256, out.Close()
 }
 
-// pack compresses a partition's content. Speed counts: it is read in seconds
-// whatever its size.
+// pack compresses a partition's content, and makes holes in the image where
+// whoever made it has written zeros. Speed counts: it is read in seconds whatever
+// its size.
 func (m *Image) pack(ctx context.Context, w *Written, to io.Writer) (sum string, err error) {
 	z, err := zstd.NewWriter(to, zstd.WithEncoderLevel(zstd.SpeedFastest))
 	if err != nil {
@@ -49,9 +51,14 @@ func (m *Image) pack(ctx context.Context, w *Written, to io.Writer) (sum string,
 	whole := sha256.New()
 	in := &sparseReader{f: m.f, at: w.Start, end: w.Start, size: w.Start + w.Content}
 	for {
-		data, _, err := in.next(ctx)
+		at := in.at
+		data, hole, err := in.next(ctx)
 		if err != nil {
 			return "", errors.Join(err, z.Close())
+		}
+		if len(data) > 0 && !hole && isZero(data) {
+			// A file system that cannot do this keeps the zeros.
+			_ = unix.Fallocate(int(m.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, int64(len(data)))
 		}
 		if len(data) == 0 {
 			return hex.EncodeToString(whole.Sum(nil)), z.Close()
