@@ -73,7 +73,7 @@ type Result struct {
 
 // steps are what a build does, in order.
 var steps = []string{
-	"packages", "tools tree", "base layer", "role layer", "components", "container images", "files",
+	"packages", "package layers", "components", "container images", "files",
 	"initramfs", "disk image", "verification", "manifest",
 }
 
@@ -204,7 +204,7 @@ func (r *run) next() {
 
 func (r *run) all(ctx context.Context) (manifest.Manifest, error) {
 	for _, f := range []func(context.Context) error{
-		r.fetch, r.makeTools, r.makeBase, r.makeRole, r.makeComponents, r.makeImages, r.makeFiles,
+		r.fetch, r.makeLayers, r.makeComponents, r.makeImages, r.makeFiles,
 		r.makeInitramfs, r.makeImage, r.verify,
 	} {
 		r.next()
