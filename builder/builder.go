@@ -73,7 +73,7 @@ type Result struct {
 
 // steps are what a build does, in order.
 var steps = []string{
-	"packages", "tools tree", "base layer", "role layer", "components", "container images", "files",
+	"packages", "package layers", "components", "container images", "files",
 	"initramfs", "disk image", "verification", "manifest",
 }
 
@@ -171,9 +171,8 @@ type run struct {
 	baked     images.Baked
 	initramfs string
 	root      root
-	// state is the file of the state partition, stateSum its hex SHA-256 when it
-	// was made.
-	state, stateSum string
+	// state is where the cache keeps the state partition.
+	state string
 	// image is the raw image while it is written, table what is in it.
 	image *disk.Image
 	table []disk.Written
@@ -205,7 +204,7 @@ func (r *run) next() {
 
 func (r *run) all(ctx context.Context) (manifest.Manifest, error) {
 	for _, f := range []func(context.Context) error{
-		r.fetch, r.makeTools, r.makeBase, r.makeRole, r.makeComponents, r.makeImages, r.makeFiles,
+		r.fetch, r.makeLayers, r.makeComponents, r.makeImages, r.makeFiles,
 		r.makeInitramfs, r.makeImage, r.verify,
 	} {
 		r.next()

@@ -161,7 +161,7 @@ func TestCancelledBuild(t *testing.T) {
 	}
 	p := example()
 	p.Packages, p.Components = Packages{}, nil
-	for _, at := range []string{"packages", "tools tree"} {
+	for _, at := range []string{"packages", "package layers"} {
 		t.Run(at, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()

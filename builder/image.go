@@ -2,8 +2,6 @@ package builder
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -64,10 +62,7 @@ func (r *run) makeImage(ctx context.Context) error {
 		if err := r.scan(ctx); err != nil {
 			return err
 		}
-		if err := r.makeState(ctx); err != nil {
-			return err
-		}
-		return r.write(ctx, partState, r.state, r.stateSum)
+		return r.makeState(ctx)
 	})
 	if err := g.Wait(); err != nil {
 		return err
@@ -84,7 +79,7 @@ func (r *run) makeRoot(ctx context.Context, g *errgroup.Group) error {
 	if err := t.Root(ctx, rootfs.Dirs(r.layers), r.root.data, r.uuid("root")); err != nil {
 		return err
 	}
-	g.Go(func() error { return r.write(ctx, partRoot, r.root.data, "") })
+	g.Go(func() error { return r.write(ctx, partRoot, r.root.data) })
 	var err error
 	r.root.hash, err = t.Verity(ctx, r.root.data, r.root.tree, r.uuid("verity"), cache.Key(r.hash, "salt"))
 	if err != nil {
@@ -92,22 +87,30 @@ func (r *run) makeRoot(ctx context.Context, g *errgroup.Group) error {
 	}
 	parts := r.image.Partitions
 	parts[partRoot].UUID, parts[partVerity].UUID = disk.Halves(r.root.hash)
-	if err := r.write(ctx, partVerity, r.root.tree, ""); err != nil {
+	if err := r.write(ctx, partVerity, r.root.tree); err != nil {
 		return err
 	}
 	if err := r.makeESP(ctx); err != nil {
 		return err
 	}
-	return r.write(ctx, partESP, r.esp(), "")
+	return r.write(ctx, partESP, r.esp())
 }
 
 // write puts a file into its partition of the image, where there is room for
-// it. sum is what Image.Write wants of it.
-func (r *run) write(ctx context.Context, part int, file, sum string) error {
-	if err := space.Check(r.out, space.Used(file)); err != nil {
+// it.
+func (r *run) write(ctx context.Context, part int, file string) error {
+	if err := r.checkRoom(space.Used(file)); err != nil {
+		return err
+	}
+	return r.image.Write(ctx, part, file)
+}
+
+// checkRoom wants room for so many bytes more in the image.
+func (r *run) checkRoom(bytes int64) error {
+	if err := space.Check(r.out, bytes); err != nil {
 		return fmt.Errorf("write image %s: %w", imageName(r.plan.Role, FormatRaw), err)
 	}
-	return r.image.Write(ctx, part, file, sum)
+	return nil
 }
 
 // slotUKI is the kernel image of the first slot on the ESP.
@@ -147,59 +150,72 @@ func (r *run) makeESP(ctx context.Context) error {
 }
 
 // stateVersion changes whenever the same layers would give another state.
-const stateVersion = 4
+const stateVersion = 5
 
-// makeState makes the state partition. It is kept in the cache: most changes of
-// a role do not touch /var.
+// makeState makes the state partition in the image. A compressed copy is kept
+// in the cache: most changes of a role do not touch /var.
 func (r *run) makeState(ctx context.Context) error {
-	var below []rootfs.Layer
+	s := disk.State{Extra: map[string]string{}, MinMiB: r.plan.Disk.State}
+	var keys []string
 	for _, l := range r.layers {
 		if _, err := os.Stat(filepath.Join(l.Dir, "var")); err == nil {
-			below = append(below, l)
+			s.Layers, keys = append(s.Layers, l.Dir), append(keys, l.Key)
 		}
 	}
-	extra := map[string]string{}
 	if r.baked.Dir != "" {
-		extra["lib/containerd"] = r.baked.Dir
+		s.Extra["lib/containerd"] = r.baked.Dir
 	}
 	// Not the plan's hash: the same content may serve many plans.
-	key := cache.Key(stateVersion, rootfs.Keys(below), r.baked.Key, r.plan.Disk.State, r.plan.Epoch, rootfs.Keys(r.tools))
-	id := r.uuidOf(key)
-	dir, _, err := r.Cache.Dir(ctx, "state", key, func(ctx context.Context, dir string) error {
-		t, file := r.diskTools(), filepath.Join(dir, stateFile)
-		if err := t.State(ctx, rootfs.Dirs(below), extra, file, id, r.plan.Disk.State); err != nil {
-			return err
+	key := cache.Key(stateVersion, keys, r.baked.Key, s.MinMiB, r.plan.Epoch, rootfs.Keys(r.tools))
+	s.UUID = r.uuidOf(key)
+	size, content, err := s.Size()
+	if err != nil {
+		return err
+	}
+	if err := r.checkRoom(content); err != nil {
+		return err
+	}
+	dir, kept, err := r.Cache.Dir(ctx, "state", key, func(ctx context.Context, dir string) error {
+		return r.newState(ctx, s, size, dir)
+	})
+	r.state = dir
+	if err != nil || !kept {
+		return err
+	}
+	sum, err := os.ReadFile(filepath.Join(dir, stateSum))
+	if err == nil {
+		err = r.image.Unpack(ctx, partState, size, filepath.Join(dir, stateFile), string(sum))
+	}
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("take state from the cache: %w: delete %s", err, dir)
+	}
+	return err
+}
+
+// The files of a state in the cache: its file system, compressed, and the hex
+// SHA-256 of what it is unpacked.
+const (
+	stateFile = "state.ext4.zst"
+	stateSum  = "state.sha256"
+)
+
+func (r *run) newState(ctx context.Context, s disk.State, size int64, dir string) error {
+	t := r.diskTools()
+	frame := filepath.Join(r.dir, "state")
+	if err := os.Mkdir(frame, 0o755); err != nil {
+		return err
+	}
+	sum, err := r.image.Make(ctx, partState, size, filepath.Join(dir, stateFile), func(image string, offset int64) error {
+		if err := t.MakeState(ctx, s, image, offset, size, frame); err != nil {
+			return space.Explain(err, r.out, image)
 		}
-		if err := t.CheckState(ctx, file); err != nil {
-			return err
-		}
-		sum, err := SumFile(file)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(dir, stateSum), []byte(sum), 0o644)
+		return t.CheckState(ctx, image, offset)
 	})
 	if err != nil {
 		return err
 	}
-	r.state = filepath.Join(dir, stateFile)
-	sum, err := os.ReadFile(filepath.Join(dir, stateSum))
-	if err == nil && len(sum) != hex.EncodedLen(sha256.Size) {
-		err = fmt.Errorf("%s is not whole", stateSum)
-	}
-	if err != nil {
-		return fmt.Errorf("read state from the cache: %w: delete %s", err, dir)
-	}
-	r.stateSum = string(sum)
-	return nil
+	return os.WriteFile(filepath.Join(dir, stateSum), []byte(sum), 0o644)
 }
-
-// The files of a state in the cache: its file system, and that one's hex
-// SHA-256.
-const (
-	stateFile = "state.ext4"
-	stateSum  = "state.sha256"
-)
 
 func (r *run) esp() string { return filepath.Join(r.dir, "esp.fat") }
 
@@ -232,7 +248,7 @@ func (r *run) verify(ctx context.Context) error {
 	g.Go(func() (err error) {
 		if r.rawSum, err = disk.Verify(ctx, r.raw(), r.uuid("disk"), r.table); err != nil {
 			return fmt.Errorf("the image is not what was to be written: %w: build it again, and where that gives the same, delete %s first",
-				err, filepath.Dir(r.state))
+				err, r.state)
 		}
 		return nil
 	})

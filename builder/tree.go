@@ -3,8 +3,12 @@ package builder
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"imgbuild/builder/boot"
 	"imgbuild/builder/images"
@@ -13,6 +17,20 @@ import (
 )
 
 // The steps that make the trees: layers of packages and files.
+
+// makeLayers makes the tools tree and beside it the image's: dpkg uses one
+// processor only.
+func (r *run) makeLayers(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.makeTools(ctx) })
+	g.Go(func() error {
+		if err := r.makeBase(ctx); err != nil {
+			return err
+		}
+		return r.makeRole(ctx)
+	})
+	return g.Wait()
+}
 
 func (r *run) makeTools(ctx context.Context) error {
 	l, err := r.maker().Base(ctx, r.plan.Packages.Tools)
@@ -30,17 +48,26 @@ func (r *run) makeBase(ctx context.Context) error {
 // both stand on the base.
 func (r *run) makeRole(ctx context.Context) error {
 	base := r.layers
-	l, err := r.maker().Add(ctx, base, r.plan.Packages.Boot)
-	if err != nil {
+	var role, boot rootfs.Layer
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		boot, err = r.maker().Add(ctx, base, r.plan.Packages.Boot)
+		return err
+	})
+	g.Go(func() (err error) {
+		if len(r.plan.Packages.Role) > 0 {
+			role, err = r.maker().Add(ctx, base, r.plan.Packages.Role)
+		}
+		return err
+	})
+	if err := g.Wait(); err != nil {
 		return err
 	}
-	r.boot = []rootfs.Layer{base[0], l}
-	if len(r.plan.Packages.Role) == 0 {
-		return nil
+	r.boot = []rootfs.Layer{base[0], boot}
+	if role.Key != "" {
+		r.layers = append(r.layers, role)
 	}
-	l, err = r.maker().Add(ctx, base, r.plan.Packages.Role)
-	r.layers = append(r.layers, l)
-	return err
+	return nil
 }
 
 func (r *run) makeComponents(ctx context.Context) error {
@@ -60,16 +87,41 @@ func (r *run) makeImages(ctx context.Context) error {
 	if len(r.plan.Images) == 0 {
 		return nil
 	}
-	b := images.Builder{
+	made, err := r.composer().Bake(ctx, r.plan.Images, r.inputs["containerd"])
+	r.baked = made
+	return err
+}
+
+// composer composes container images from what the steps before have made.
+func (r *run) composer() images.Builder {
+	return images.Builder{
 		Cache: r.Cache, Tree: []string{r.layers[0].Dir}, Epoch: r.plan.Epoch, Arch: r.plan.Arch, Log: r.Output,
 		Components: func(ctx context.Context, name string) (string, error) {
 			dir, err := r.component(ctx, name)
 			return filepath.Join(dir, "bin"), err
 		},
 	}
-	made, err := b.Bake(ctx, r.plan.Images, r.inputs["containerd"])
-	r.baked = made
-	return err
+}
+
+// Layouts writes each container image of the plan as an OCI layout: DIR/N in
+// the plan's order. A build bakes them instead.
+func (b Builder) Layouts(ctx context.Context, p Plan, dir string) error {
+	r := &run{Builder: b, plan: p, hash: p.Hash()}
+	for _, f := range []func(context.Context) error{r.fetch, r.makeLayers, r.makeComponents} {
+		if err := f(ctx); err != nil {
+			return err
+		}
+	}
+	for i, img := range p.Images {
+		to := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return err
+		}
+		if _, err := r.composer().Build(ctx, img, to); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeFiles adds the files of the plan, and what the image says of itself. Those

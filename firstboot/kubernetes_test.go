@@ -54,7 +54,8 @@ func (c *fakeCluster) start() {
 	c.put("/api/v1/namespaces/kube-system/configmaps/kubeadm-config", object{})
 	c.put("/api/v1/namespaces/kube-public/configmaps/cluster-info", object{})
 	c.put("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy", object{})
-	c.put(corednsPath, object{"spec": object{"replicas": 2}})
+	pod := object{"spec": object{"containers": []object{{"image": testImage}}}}
+	c.put(corednsPath, object{"spec": object{"replicas": 2, "template": pod}})
 	c.put(corednsConfig, object{"data": object{"Corefile": kubeadmCorefile}})
 	c.put("/api/v1/namespaces/kube-system/services/kube-dns", object{"spec": object{"clusterIP": dnsAddress}})
 	c.node("True")

@@ -110,14 +110,9 @@ func failedChecks(t ServiceTest) string {
 }
 
 func (m *machine) startTestPod(ctx context.Context) error {
-	image := ""
-	for _, ref := range m.image.Images {
-		if strings.Contains(ref, "/coredns:") {
-			image = ref
-		}
-	}
-	if image == "" {
-		return Stop{"the image has no CoreDNS to test with: build it again with the images of its role"}
+	image, err := m.testImage(ctx)
+	if err != nil {
+		return err
 	}
 	objects, err := parseObjects("service test", bytes.ReplaceAll(serviceTestObjects, []byte("@IMAGE@"), []byte(image)))
 	if err != nil {
@@ -133,6 +128,33 @@ func (m *machine) startTestPod(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// testImage is that of the cluster's DNS: it is on every node.
+func (m *machine) testImage(ctx context.Context) (string, error) {
+	client, err := m.client()
+	if err != nil {
+		return "", err
+	}
+	var dns struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []struct {
+						Image string `json:"image"`
+					} `json:"containers"`
+				} `json:"spec"`
+			} `json:"template"`
+		} `json:"spec"`
+	}
+	if err := client.get(ctx, corednsPath, &dns); err != nil {
+		return "", err
+	}
+	containers := dns.Spec.Template.Spec.Containers
+	if len(containers) == 0 {
+		return "", errors.New("the deployment coredns has no container to take the image of")
+	}
+	return containers[0].Image, nil
 }
 
 // checkPod fetches from the pod's own address.

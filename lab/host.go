@@ -62,8 +62,8 @@ func checkHost(root bool, has func(string) bool) error {
 	return fmt.Errorf("the lab needs %s: apt-get install %s", strings.Join(missing, ", "), strings.Join(packages, " "))
 }
 
-// kvmUsable tells whether QEMU can use the processor itself.
-func kvmUsable() bool {
+// KVMUsable tells whether QEMU can use the processor itself.
+func KVMUsable() bool {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)
 	if err != nil {
 		return false

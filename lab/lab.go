@@ -155,7 +155,7 @@ func (l *Lab) start(ctx context.Context, n Node) (started bool, err error) {
 		return false, err
 	}
 	spec := spec{
-		Argv:     argv(hardware{Lab: l.Name, Node: n, KVM: kvmUsable(), Netdev: netdev}),
+		Argv:     argv(hardware{Lab: l.Name, Node: n, KVM: KVMUsable(), Netdev: netdev}),
 		Ignition: n.Ignition,
 	}
 	if err := m.powerOn(ctx, network.enter(l.Supervisor), spec); err != nil {

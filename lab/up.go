@@ -53,7 +53,7 @@ type up struct {
 // power starts the machines whose turn it is.
 func (u *up) power(ctx context.Context) error {
 	for len(u.waiting) > 0 {
-		if !kvmUsable() && u.booting() {
+		if !KVMUsable() && u.booting() {
 			return nil
 		}
 		n := u.waiting[0]

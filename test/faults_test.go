@@ -20,7 +20,7 @@ import (
 )
 
 // everything is all that a build keeps in the cache.
-var everything = []string{"debs/*", "components/*", "layers/*", "images/*", "baked/*", "initramfs/*", "state/*", "scanned/*"}
+var everything = []string{"debs/*", "components/*", "layers/*", "baked/*", "initramfs/*", "state/*", "scanned/*"}
 
 // TestAFullDisk: the error says whose place it is, what it needs and has; with
 // more space the same command succeeds.

@@ -16,7 +16,7 @@ import (
 // moments are the steps of a build, each with a program that shows that it is in
 // the middle of it; without one its beginning is taken.
 var moments = []struct{ step, program string }{
-	{"packages", "apt-helper"}, {"tools tree", "dpkg-deb"}, {"base layer", "dpkg"}, {"role layer", "dpkg"},
+	{"packages", "apt-helper"}, {"package layers", "dpkg-deb"}, {"package layers", "dpkg"},
 	{"components", "go"}, {"container images", "containerd"}, {"files", ""}, {"initramfs", "dracut"},
 	{"disk image", "mkfs.erofs"}, {"verification", "veritysetup"}, {"manifest", "qemu-img"},
 }
@@ -47,7 +47,7 @@ func TestCtrlCInEveryStep(t *testing.T) {
 			": nothing half-made is left, the same command goes on from there", said)
 		p.leavesNothing()
 		assert.Empty(t, names(t, s.out), m.step)
-		if m.step == "tools tree" {
+		if m.program == "dpkg-deb" {
 			// It is made as the base layer is: once is enough.
 			_, tools := s.w.toolsTree()
 			s.link("layers/" + tools.Key)
@@ -73,9 +73,9 @@ func TestCtrlCInEveryStep(t *testing.T) {
 // TestAKilledBuild cannot clear away anything itself: the next one does.
 func TestAKilledBuild(t *testing.T) {
 	s := newSite(t)
-	s.link("debs/*", "components/*", "images/*", "baked/*", "initramfs/*", "state/*", "scanned/*")
+	s.link("debs/*", "components/*", "baked/*", "initramfs/*", "state/*", "scanned/*")
 	p := s.build("--offline")
-	p.await("base layer")
+	p.await("package layers")
 	p.awaitProgram("dpkg")
 	require.NoError(t, p.cmd.Process.Kill())
 	code, _ := p.end()

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -50,16 +49,15 @@ func Create(path string, parts []Partition) (*Image, error) {
 	return m, nil
 }
 
-// Write copies the file into partition i, counted from 0. sum is its hex SHA-256
-// where that is known; otherwise it is taken while the file is read.
-func (m *Image) Write(ctx context.Context, i int, file, sum string) error {
-	if err := m.write(ctx, i, file, sum); err != nil {
+// Write copies the file into partition i, counted from 0.
+func (m *Image) Write(ctx context.Context, i int, file string) error {
+	if err := m.write(ctx, i, file); err != nil {
 		return fmt.Errorf("write image: partition %s: %w", m.Partitions[i].Name, err)
 	}
 	return nil
 }
 
-func (m *Image) write(ctx context.Context, i int, file, sum string) error {
+func (m *Image) write(ctx context.Context, i int, file string) error {
 	in, err := os.Open(file)
 	if err != nil {
 		return err
@@ -69,8 +67,22 @@ func (m *Image) write(ctx context.Context, i int, file, sum string) error {
 	if err != nil {
 		return err
 	}
+	if err := m.reserve(i, info.Size()); err != nil {
+		return err
+	}
+	w, sum := &m.written[i], sha256.New()
+	if err := copySparse(ctx, m.f, w.Start, in, w.Content, sum); err != nil {
+		return err
+	}
+	w.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	m.begin(w)
+	return nil
+}
+
+// reserve says how large the content of partition i is.
+func (m *Image) reserve(i int, size int64) error {
 	w := &m.written[i]
-	w.Content = info.Size()
+	w.Content = size
 	if m.Partitions[i].MiB == 0 {
 		w.Size = (w.Content + alignment - 1) &^ (alignment - 1)
 	}
@@ -78,22 +90,13 @@ func (m *Image) write(ctx context.Context, i int, file, sum string) error {
 		return fmt.Errorf("content has %d MiB, the partition %d: make it larger in the role's disk layout",
 			(w.Content+1<<20-1)>>20, w.Size>>20)
 	}
-	taken := sha256.New()
-	read := io.Writer(taken)
-	if sum != "" {
-		read = io.Discard
-	}
-	if err := copySparse(ctx, m.f, w.Start, in, w.Content, read); err != nil {
-		return err
-	}
-	if sum == "" {
-		sum = hex.EncodeToString(taken.Sum(nil))
-	}
-	w.SHA256 = sum
-	// The disk may begin, there is other work to do meanwhile. A file system that
-	// cannot be told so is waited for in Sync.
-	_ = unix.SyncFileRange(int(m.f.Fd()), w.Start, w.Content, unix.SYNC_FILE_RANGE_WRITE)
 	return nil
+}
+
+// begin lets the disk begin to write a partition: there is other work to do
+// meanwhile. A file system that cannot be told so is waited for in Sync.
+func (m *Image) begin(w *Written) {
+	_ = unix.SyncFileRange(int(m.f.Fd()), w.Start, w.Content, unix.SYNC_FILE_RANGE_WRITE)
 }
 
 // Finish writes the partition table, of a disk of this UUID, and tells what is

@@ -26,7 +26,7 @@ func assemble(t *testing.T, dir, image string) []Written {
 	defer m.Close()
 	// The last one first: their order does not matter.
 	for _, i := range []int{2, 0} {
-		require.NoError(t, m.Write(t.Context(), i, file, ""))
+		require.NoError(t, m.Write(t.Context(), i, file))
 	}
 	written, err := m.Finish(uuid)
 	require.NoError(t, err)
@@ -91,13 +91,13 @@ func TestImageThatCannotBeWritten(t *testing.T) {
 	m, err := Create(filepath.Join(dir, "a.raw"), parts())
 	require.NoError(t, err)
 	defer m.Close()
-	assert.EqualError(t, m.Write(t.Context(), 0, file, ""),
+	assert.EqualError(t, m.Write(t.Context(), 0, file),
 		"write image: partition esp: content has 5 MiB, the partition 4: make it larger in the role's disk layout")
-	assert.ErrorIs(t, m.Write(t.Context(), 0, file+".gone", ""), os.ErrNotExist)
+	assert.ErrorIs(t, m.Write(t.Context(), 0, file+".gone"), os.ErrNotExist)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	assert.ErrorIs(t, m.Write(ctx, 2, file, ""), context.Canceled)
+	assert.ErrorIs(t, m.Write(ctx, 2, file), context.Canceled)
 
 	_, err = Create(filepath.Join(dir, "b.raw"), append([]Partition{{Name: "first"}}, parts()...))
 	assert.EqualError(t, err, "write image: partition first: no size in the role's disk layout")

@@ -58,7 +58,7 @@ func testTwice(t *testing.T, tools Tools) {
 
 	data, verity := filepath.Join(dir, "root.erofs"), filepath.Join(dir, "root.verity")
 	require.NoError(t, tools.CheckRoot(t.Context(), data, verity, hash))
-	require.NoError(t, tools.CheckState(t.Context(), filepath.Join(dir, "state.ext4")))
+	require.NoError(t, tools.CheckState(t.Context(), filepath.Join(dir, "state.ext4"), 0))
 	flip(t, data)
 	assert.ErrorContains(t, tools.CheckRoot(t.Context(), data, verity, hash), "root.erofs does not match its root hash")
 }
@@ -70,7 +70,7 @@ func makeAll(t *testing.T, tools Tools, tree, dir string) string {
 	hash, err := tools.Verity(t.Context(), path("root.erofs"), path("root.verity"), uuid, strings.Repeat("00", 32))
 	require.NoError(t, err)
 	store := map[string]string{"lib/store": filepath.Join(tree, "usr")}
-	require.NoError(t, tools.State(t.Context(), []string{tree}, store, path("state.ext4"), uuid, 64))
+	makeState(t, tools, State{Layers: []string{tree}, Extra: store, UUID: uuid, MinMiB: 64}, path("state.ext4"), 0)
 	uki, err := os.ReadFile(filepath.Join(tree, "usr/big"))
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(path("esp/EFI/Linux"), 0o755))
@@ -78,6 +78,16 @@ func makeAll(t *testing.T, tools Tools, tree, dir string) string {
 	require.NoError(t, tools.ESP(t.Context(), path("esp"), path("esp.vfat"), "12345678", 64))
 	require.NoError(t, tools.CheckESP(t.Context(), path("esp.vfat")))
 	return hash
+}
+
+func makeState(t *testing.T, tools Tools, s State, file string, offset int64) {
+	t.Helper()
+	size, content, err := s.Size()
+	require.NoError(t, err)
+	require.Less(t, content, size)
+	require.NoError(t, makeEmpty(file, offset+size))
+	require.NoError(t, tools.MakeState(t.Context(), s, file, offset, size, t.TempDir()))
+	require.NoError(t, tools.CheckState(t.Context(), file, offset))
 }
 
 func flip(t *testing.T, path string) {

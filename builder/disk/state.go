@@ -15,34 +15,39 @@ import (
 // StateLabel is the name of the state partition: the initramfs finds it by it.
 const StateLabel = "imgbuild-state"
 
-// State writes the file out: an ext4 that holds /var of the merged layers,
-// lowest first, and the empty directories of the overlays. It has minMiB, or a
-// quarter and 64 MiB more than its content where that is larger. extra maps a
-// path below /var to a host directory that is laid there.
+// State is what a state partition holds.
+type State struct {
+	// Layers whose /var it has, merged, lowest first.
+	Layers []string
+	// Extra maps a path below /var to a host directory that is laid there.
+	Extra map[string]string
+	// UUID of the file system.
+	UUID string
+	// MinMiB is its least size: it gets a quarter and 64 MiB more than its content
+	// where that is larger.
+	MinMiB int64
+}
+
+// MakeState makes an ext4 in a file, from the byte offset on: /var and the
+// empty directories of the overlays. size is State.Size's. frame is an empty
+// directory that may be removed afterwards.
 //
-// mke2fs reads the layers where they are: nothing is copied before. It keeps
-// owners, modes, hard links, ACLs and other extended attributes.
-func (t Tools) State(ctx context.Context, layers []string, extra map[string]string, out, uuid string, minMiB int64) error {
-	size, err := stateSize(layers, extra, minMiB)
-	if err != nil {
-		return err
-	}
-	frame, err := os.MkdirTemp(filepath.Dir(out), "frame-")
-	if err != nil {
-		return fmt.Errorf("make state: %w", err)
-	}
-	defer os.RemoveAll(frame)
-	mounts, err := t.stateTree(frame, layers, extra)
+// mke2fs reads the layers where they are and writes where the result is wanted:
+// nothing is copied. It keeps owners, modes, hard links, ACLs and other
+// extended attributes.
+func (t Tools) MakeState(ctx context.Context, s State, file string, offset, size int64, frame string) error {
+	mounts, err := t.stateTree(frame, s.Layers, s.Extra)
 	if err != nil {
 		return fmt.Errorf("make state: %w", err)
 	}
 	// hash_seed and the UUID would be random otherwise; the inode tables are
-	// written at once, not by the kernel after the first mount.
-	_, err = t.run(ctx, filepath.Dir(out), mounts, "mke2fs", "-q", "-t", "ext4", "-L", StateLabel, "-U", uuid,
-		"-E", "hash_seed="+uuid+",root_owner=0:0,lazy_itable_init=0", "-m", "0",
-		"-d", "/mnt/state", inside(out), fmt.Sprintf("%dM", size))
+	// written at once, not by the kernel after the first mount. -F: the file may
+	// hold other partitions.
+	_, err = t.run(ctx, filepath.Dir(file), mounts, "mke2fs", "-F", "-q", "-t", "ext4", "-L", StateLabel, "-U", s.UUID,
+		"-E", fmt.Sprintf("offset=%d,hash_seed=%s,root_owner=0:0,lazy_itable_init=0", offset, s.UUID), "-m", "0",
+		"-d", "/mnt/state", inside(file), fmt.Sprintf("%dk", size>>10))
 	if err != nil {
-		return fmt.Errorf("make state %s: %w", filepath.Base(out), err)
+		return fmt.Errorf("make state in %s: %w", filepath.Base(file), err)
 	}
 	return nil
 }
@@ -73,13 +78,13 @@ func (t Tools) stateTree(frame string, layers []string, extra map[string]string)
 	return mounts, setTimes(frame, t.Epoch)
 }
 
-func stateSize(layers []string, extra map[string]string, minMiB int64) (int64, error) {
-	var bytes int64
+// Size is how many bytes the partition gets, and how many of them are content.
+func (s State) Size() (size, content int64, err error) {
 	dirs := []string{}
-	for _, l := range layers {
+	for _, l := range s.Layers {
 		dirs = append(dirs, filepath.Join(l, "var"))
 	}
-	for _, from := range extra {
+	for _, from := range s.Extra {
 		dirs = append(dirs, from)
 	}
 	for _, dir := range dirs {
@@ -92,21 +97,21 @@ func stateSize(layers []string, extra map[string]string, minMiB int64) (int64, e
 			}
 			info, err := d.Info()
 			if err == nil {
-				bytes += (info.Size() + 4095) &^ 4095
+				content += (info.Size() + 4095) &^ 4095
 			}
 			return err
 		})
 		if err != nil {
-			return 0, fmt.Errorf("measure state: %w", err)
+			return 0, 0, fmt.Errorf("measure state: %w", err)
 		}
 	}
-	return max(minMiB, bytes/4*5>>20+64), nil
+	return max(s.MinMiB, content/4*5>>20+64) << 20, content, nil
 }
 
-// CheckState verifies the structure of a state partition's file.
-func (t Tools) CheckState(ctx context.Context, file string) error {
-	if _, err := t.run(ctx, filepath.Dir(file), nil, "e2fsck", "-fn", inside(file)); err != nil {
-		return fmt.Errorf("%s is damaged: %w", filepath.Base(file), err)
+// CheckState verifies the structure of a state partition in a file.
+func (t Tools) CheckState(ctx context.Context, file string, offset int64) error {
+	if _, err := t.run(ctx, filepath.Dir(file), nil, "e2fsck", "-fn", fmt.Sprintf("%s?offset=%d", inside(file), offset)); err != nil {
+		return fmt.Errorf("state in %s is damaged: %w", filepath.Base(file), err)
 	}
 	return nil
 }

@@ -154,34 +154,3 @@ func TestVerifyGivesTheDigest(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, sum, again)
 }
-
-// TestContentThatIsKnown has its digest from when it was made: what has changed
-// since is found in the image.
-func TestContentThatIsKnown(t *testing.T) {
-	dir := t.TempDir()
-	image, file := filepath.Join(dir, "a.raw"), filepath.Join(dir, "content")
-	text := []byte("what was made")
-	sum := fmt.Sprintf("%x", sha256.Sum256(text))
-	for name, c := range map[string]struct{ text, want string }{
-		"the same": {"what was made", ""},
-		"changed":  {"what Was made", "a.raw: partition 3 (imgbuild-state): its content has SHA-256 "},
-		"cut":      {"what was", "a.raw: partition 3 (imgbuild-state): its content has SHA-256 "},
-	} {
-		t.Run(name, func(t *testing.T) {
-			require.NoError(t, os.WriteFile(file, []byte(c.text), 0o644))
-			m, err := Create(image, parts())
-			require.NoError(t, err)
-			defer m.Close()
-			require.NoError(t, m.Write(t.Context(), 2, file, sum))
-			written, err := m.Finish(uuid)
-			require.NoError(t, err)
-			assert.Equal(t, sum, written[2].SHA256)
-			_, err = Verify(t.Context(), image, uuid, written)
-			if c.want == "" {
-				assert.NoError(t, err)
-			} else {
-				assert.ErrorContains(t, err, c.want)
-			}
-		})
-	}
-}

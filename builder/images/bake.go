@@ -83,8 +83,17 @@ func (b Builder) bake(ctx context.Context, list []Image, dir string) error {
 	digests := map[string]string{}
 	argv := []string{"/bin/sh", "/mnt/bake.sh"}
 	mounts := []sandbox.Mount{{From: []string{store}, To: "/mnt/store"}}
+	layouts, done, err := b.Cache.Scratch("images")
+	if err != nil {
+		return err
+	}
+	defer done()
 	for i, img := range list {
-		layout, digest, err := b.Build(ctx, img)
+		layout := filepath.Join(layouts, strconv.Itoa(i))
+		if err := os.Mkdir(layout, 0o755); err != nil {
+			return err
+		}
+		digest, err := b.Build(ctx, img, layout)
 		if err != nil {
 			return err
 		}

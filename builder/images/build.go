@@ -27,7 +27,7 @@ const searchPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 type Builder struct {
 	Cache cache.Cache
 	// Components returns the folder of a built component by name. It is only
-	// called for what the cache lacks.
+	// called where an image is composed.
 	Components func(ctx context.Context, name string) (dir string, err error)
 	// Tree is the base tree, lowest layer first: programs and their libraries
 	// are taken from it, and containerd runs in it while baking.
@@ -40,30 +40,23 @@ type Builder struct {
 	Log io.Writer
 }
 
-// Build composes the image and returns the folder of its OCI layout, which
-// holds this image only, and the digest of its manifest ("sha256:…").
-func (b Builder) Build(ctx context.Context, img Image) (dir, digest string, err error) {
+// Build composes the image as an OCI layout in dir, which must be empty, and
+// returns the digest of its manifest ("sha256:…"). It is not kept in the cache:
+// composing takes less time than writing a copy to the disk would.
+func (b Builder) Build(ctx context.Context, img Image, dir string) (digest string, err error) {
 	s, err := find(img.Ref)
 	if err != nil {
-		return "", "", err
+		return "", err
 	}
-	return b.build(ctx, s, img.Inputs)
-}
-
-func (b Builder) build(ctx context.Context, s Spec, inputs string) (dir, digest string, err error) {
-	key := cache.Key(inputs, b.Epoch, b.arch())
-	dir, _, err = b.Cache.Dir(ctx, "images", key, func(ctx context.Context, dir string) error {
-		fmt.Fprintf(b.log(), "compose image %s\n", s.Ref)
-		return b.compose(ctx, s, dir)
-	})
-	if err != nil {
-		return "", "", fmt.Errorf("compose image %s: %w", s.Ref, err)
+	fmt.Fprintf(b.log(), "compose image %s\n", s.Ref)
+	if err := b.compose(ctx, s, dir); err != nil {
+		return "", fmt.Errorf("compose image %s: %w", s.Ref, err)
 	}
 	m, err := manifestOf(dir)
 	if err != nil {
-		return "", "", fmt.Errorf("read image %s from the cache: %w: delete %s", s.Ref, err, dir)
+		return "", fmt.Errorf("compose image %s: %w", s.Ref, err)
 	}
-	return dir, m.Digest.String(), nil
+	return m.Digest.String(), nil
 }
 
 func (b Builder) arch() string {

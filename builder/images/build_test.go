@@ -108,9 +108,10 @@ func TestCompose(t *testing.T) {
 	for _, s := range All() {
 		t.Run(s.Ref, func(t *testing.T) {
 			img := resolved(t, s.Ref)
-			dir, digest, err := small(t).Build(t.Context(), img)
+			dir, other := t.TempDir(), t.TempDir()
+			digest, err := small(t).Build(t.Context(), img, dir)
 			require.NoError(t, err)
-			other, otherDigest, err := small(t).Build(t.Context(), img)
+			otherDigest, err := small(t).Build(t.Context(), img, other)
 			require.NoError(t, err)
 			assert.Equal(t, digest, otherDigest)
 			assert.Equal(t, sums(t, dir), sums(t, other), "the same inputs give the same layout, byte by byte")
@@ -179,7 +180,8 @@ func unpacked(t *testing.T, img v1.Image) map[string]string {
 
 // TestComposeTakesLinksAlong: iptables is a link to a link to a program.
 func TestComposeTakesLinksAlong(t *testing.T) {
-	dir, digest, err := small(t).Build(t.Context(), resolved(t, "ghcr.io/flannel-io/flannel:v0.28.4"))
+	dir := t.TempDir()
+	digest, err := small(t).Build(t.Context(), resolved(t, "ghcr.io/flannel-io/flannel:v0.28.4"), dir)
 	require.NoError(t, err)
 	hash, err := v1.NewHash(digest)
 	require.NoError(t, err)
@@ -210,9 +212,9 @@ func TestComposeFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := small(t)
 			c.change(&b)
-			_, _, err := b.Build(t.Context(), etcd)
+			_, err := b.Bake(t.Context(), []Image{etcd}, "inputs of containerd")
 			assert.ErrorContains(t, err, c.want)
-			assert.Empty(t, names(t, b.Cache.Path("images", "")))
+			assert.Empty(t, names(t, b.Cache.Path("baked", "")))
 			assert.Empty(t, names(t, b.Cache.Path("scratch", "")))
 		})
 	}
@@ -220,7 +222,7 @@ func TestComposeFails(t *testing.T) {
 		b := small(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, _, err := b.Build(ctx, etcd)
+		_, err := b.Bake(ctx, []Image{etcd}, "inputs of containerd")
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.Empty(t, names(t, b.Cache.Path("scratch", "")))
 	})

@@ -49,7 +49,7 @@ func TestUnknownImage(t *testing.T) {
 	assert.ErrorContains(t, err, want)
 	_, err = Resolve("docker.io/library/busybox:1", nil, "")
 	assert.ErrorContains(t, err, want)
-	_, _, err = small(t).Build(t.Context(), Image{Ref: "docker.io/library/busybox:1"})
+	_, err = small(t).Build(t.Context(), Image{Ref: "docker.io/library/busybox:1"}, t.TempDir())
 	assert.ErrorContains(t, err, want)
 }
 

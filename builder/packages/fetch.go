@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -53,39 +54,73 @@ func Fetch(ctx context.Context, c cache.Cache, s Source, pkgs []Package, offline
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	// Several apt processes hide the mirror's latency; each fetches a slice.
+	dir, done, err := c.Scratch("debs")
+	if err != nil {
+		return err
+	}
+	defer done()
+	// Several apt processes hide the mirror's latency. Each fetches its share over
+	// one connection, which takes longer to make than to use.
 	const parallel = 6
-	for i := range parallel {
+	g, ctx := errgroup.WithContext(ctx)
+	for i := range min(parallel, len(missing)) {
+		var share []Package
+		for j := i; j < len(missing); j += parallel {
+			share = append(share, missing[j])
+		}
 		g.Go(func() error {
-			for j := i; j < len(missing); j += parallel {
-				if err := fetchOne(ctx, c, s, list, missing[j]); err != nil {
-					return err
-				}
+			if err := download(ctx, s, list, share, dir); err != nil {
+				return space.Explain(err, c.Root, dir)
 			}
-			return nil
+			return keep(ctx, c, share, dir)
 		})
 	}
 	return g.Wait()
 }
 
-func fetchOne(ctx context.Context, c cache.Cache, s Source, list []archive, p Package) error {
-	_, _, err := c.Dir(ctx, "debs", p.SHA256, func(ctx context.Context, dir string) error {
-		a := &apt{dir: dir, source: s}
-		file := filepath.Join(dir, deb(p))
-		for _, ar := range list {
-			if ar.name != p.Archive {
-				continue
-			}
-			address := strings.TrimSuffix(ar.address, "/") + "/" + p.File
-			if _, err := a.run(ctx, "/usr/lib/apt/apt-helper", "download-file", address, file); err != nil {
-				return fetchError(p, ar.address, err)
-			}
-			return verify(file, p)
+// download fetches the packages' files into dir.
+func download(ctx context.Context, s Source, list []archive, pkgs []Package, dir string) error {
+	args := []string{"download-file"}
+	mirrors := map[string]string{}
+	for _, p := range pkgs {
+		i := slices.IndexFunc(list, func(a archive) bool { return a.name == p.Archive })
+		if i < 0 {
+			return fmt.Errorf("package %s: base %s has no archive %q: run imgbuild lock", p.Name, s.Name, p.Archive)
 		}
-		return fmt.Errorf("package %s: base %s has no archive %q: run imgbuild lock", p.Name, s.Name, p.Archive)
-	})
+		mirrors[p.SHA256] = list[i].address
+		address := strings.TrimSuffix(list[i].address, "/") + "/" + p.File
+		// Address, file, digest: keep compares the digest, and says it better.
+		args = append(args, address, filepath.Join(dir, p.SHA256), "")
+	}
+	a := &apt{dir: dir, source: s}
+	_, err := a.run(ctx, "/usr/lib/apt/apt-helper", args...)
+	if err == nil {
+		return nil
+	}
+	// apt names addresses; the first file that is not whole is one of them.
+	for _, p := range pkgs {
+		if info, statErr := os.Stat(filepath.Join(dir, p.SHA256)); statErr != nil || info.Size() != p.Size {
+			return fetchError(p, mirrors[p.SHA256], err)
+		}
+	}
 	return err
+}
+
+// keep moves the files that download has left in dir into the cache.
+func keep(ctx context.Context, c cache.Cache, pkgs []Package, dir string) error {
+	for _, p := range pkgs {
+		_, _, err := c.Dir(ctx, "debs", p.SHA256, func(_ context.Context, entry string) error {
+			file := filepath.Join(dir, p.SHA256)
+			if err := verify(file, p); err != nil {
+				return err
+			}
+			return os.Rename(file, filepath.Join(entry, deb(p)))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // notFound is how apt reports the HTTP status; a file's name may hold 404 too.

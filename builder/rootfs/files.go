@@ -32,7 +32,7 @@ func (m Maker) Files(ctx context.Context, lower []Layer, content Content, compon
 	dir, _, err := m.Cache.Dir(ctx, "layers", key, func(ctx context.Context, dir string) error {
 		m.Log.Info("make file layer", "files", len(content.Files))
 		for _, f := range content.Files {
-			if err := place(dir, Dirs(lower), f, component); err != nil {
+			if err := m.place(dir, Dirs(lower), f, component); err != nil {
 				return fmt.Errorf("place %s: %w", f.Path, err)
 			}
 		}
@@ -47,7 +47,7 @@ func (m Maker) Files(ctx context.Context, lower []Layer, content Content, compon
 	return Layer{dir, key}, nil
 }
 
-func place(dir string, lower []string, f File, component func(string) (string, error)) error {
+func (m Maker) place(dir string, lower []string, f File, component func(string) (string, error)) error {
 	if !filepath.IsAbs(f.Path) || filepath.Clean(f.Path) != f.Path || f.Path == "/" {
 		return errors.New("not a clean absolute path")
 	}
@@ -64,12 +64,12 @@ func place(dir string, lower []string, f File, component func(string) (string, e
 	case f.Link != "":
 		return os.Symlink(f.Link, path)
 	case f.From != "":
-		return fromComponent(f, path, component)
+		return m.fromComponent(f, path, component)
 	}
 	return writeFile(path, f.Data, fileMode(f.Mode, 0o644))
 }
 
-func fromComponent(f File, path string, component func(string) (string, error)) error {
+func (m Maker) fromComponent(f File, path string, component func(string) (string, error)) error {
 	name, rest, _ := strings.Cut(f.From, "/")
 	if !filepath.IsLocal(rest) {
 		return fmt.Errorf("from %q: want COMPONENT/FILE", f.From)
@@ -86,7 +86,20 @@ func fromComponent(f File, path string, component func(string) (string, error)) 
 	if info.IsDir() {
 		return copyTree(host, path)
 	}
-	return copyFile(host, path, fileMode(f.Mode, 0o755))
+	mode := fileMode(f.Mode, 0o755)
+	if m.mayLink(info, mode) && os.Link(host, path) == nil {
+		return nil
+	}
+	return copyFile(host, path, mode)
+}
+
+// mayLink says whether a layer may share a component's file, which spares the
+// disk a copy of what are the largest files of an image. The layer gives it its
+// mode and time, so nobody may share it already who wants others.
+func (m Maker) mayLink(info os.FileInfo, mode os.FileMode) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Mode() == mode && stat.Uid == 0 && stat.Gid == 0 &&
+		(stat.Nlink == 1 || info.ModTime().Unix() == m.Epoch)
 }
 
 // copyTree copies a folder of plain files; what is executable stays so.

@@ -35,7 +35,7 @@ func TestPlacedFilesKeepTheTreesDirectories(t *testing.T) {
 		{Path: "/opt/new/dir", Dir: true, Mode: 0o1777},
 		{Path: "/opt/link", Link: "new"},
 	} {
-		require.NoError(t, place(dir, []string{lower}, f, component), f.Path)
+		require.NoError(t, Maker{}.place(dir, []string{lower}, f, component), f.Path)
 	}
 	for path, want := range map[string]os.FileMode{
 		"root":         os.ModeDir | 0o700,
@@ -50,6 +50,31 @@ func TestPlacedFilesKeepTheTreesDirectories(t *testing.T) {
 	}
 }
 
+// TestALayerSharesAComponentsFile, where mode and time may be the layer's.
+func TestALayerSharesAComponentsFile(t *testing.T) {
+	const epoch = 1_700_000_000
+	part := t.TempDir()
+	tool := filepath.Join(part, "tool")
+	require.NoError(t, os.WriteFile(tool, []byte("tool"), 0o755))
+	shared := func(epoch int64, mode uint32) bool {
+		t.Helper()
+		dir := t.TempDir()
+		m := Maker{Epoch: epoch}
+		require.NoError(t, m.place(dir, nil, File{Path: "/tool", From: "part/tool", Mode: mode}, func(string) (string, error) { return part, nil }))
+		require.NoError(t, neutral(dir, epoch))
+		placed, err := os.Stat(filepath.Join(dir, "tool"))
+		require.NoError(t, err)
+		assert.Equal(t, epoch, placed.ModTime().Unix())
+		own, err := os.Stat(tool)
+		require.NoError(t, err)
+		return os.SameFile(placed, own)
+	}
+	assert.False(t, shared(epoch, 0o700), "another mode")
+	assert.True(t, shared(epoch, 0))
+	assert.True(t, shared(epoch, 0o755), "the same time as the layer before")
+	assert.False(t, shared(epoch+1, 0), "the layers before have another time")
+}
+
 func TestPlacingRefuses(t *testing.T) {
 	lower := tree(t)
 	none := func(string) (string, error) { return "", errors.New("no such component") }
@@ -59,7 +84,7 @@ func TestPlacingRefuses(t *testing.T) {
 		"want COMPONENT/FILE":              {Path: "/usr/x", From: "part/../../x"},
 		"no such component":                {Path: "/usr/x", From: "part/x"},
 	} {
-		assert.ErrorContains(t, place(t.TempDir(), []string{lower}, f, none), want)
+		assert.ErrorContains(t, Maker{}.place(t.TempDir(), []string{lower}, f, none), want)
 	}
 }
 

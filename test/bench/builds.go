@@ -11,7 +11,7 @@ import (
 const often = 5
 
 // measureBuilds compares with mkosi first, and goes on with the cache that the
-// last of these builds has filled. After an error there are fewer tables.
+// last cold build of the master has filled. After an error there are fewer tables.
 func measureBuilds(ctx context.Context, w *world, runs int) ([]table, error) {
 	if err := w.copyRole(); err != nil {
 		return nil, err
@@ -19,6 +19,7 @@ func measureBuilds(ctx context.Context, w *world, runs int) ([]table, error) {
 	var tables []table
 	for _, part := range []func() (table, error){
 		func() (table, error) { return againstMkosi(ctx, w, runs) },
+		func() (table, error) { return coldMaster(ctx, w, runs) },
 		func() (table, error) { return buildAgain(ctx, w) },
 		func() (table, error) { return measureSizes(ctx, w) },
 	} {
@@ -42,6 +43,9 @@ func (w *world) copyRole() error {
 	return w.changeRole("first")
 }
 
+// system is the folder of a role that is the operating system and nothing more.
+func (w *world) system() string { return "test/bench/system" }
+
 // changeRole gives one file of the role another content.
 func (w *world) changeRole(text string) error {
 	file := filepath.Join(w.roles(), "master/rootfs/etc/motd")
@@ -51,9 +55,9 @@ func (w *world) changeRole(text string) error {
 	return os.WriteFile(file, []byte(text+"\n"), 0o644)
 }
 
-// build measures the build of the role.
-func (w *world) build(ctx context.Context, cache string) (cost, error) {
-	return w.timed(ctx, cache, "role", "master", "--roles", w.roles(), "--out", w.path("out"))
+// build measures the build of the master of a folder of roles.
+func (w *world) build(ctx context.Context, cache, roles string) (cost, error) {
+	return w.timed(ctx, cache, "role", "master", "--roles", roles, "--out", w.path("out"))
 }
 
 // buildAgain measures builds for which nearly everything is there.
@@ -62,13 +66,13 @@ func buildAgain(ctx context.Context, w *world) (table, error) {
 	if err != nil {
 		return table{}, err
 	}
-	if _, err := w.build(ctx, cache); err != nil {
+	if _, err := w.build(ctx, cache, w.roles()); err != nil {
 		return table{}, err
 	}
 	var same, changed costs
 	for n := range often {
 		w.say("build with nothing changed and with one file changed, %d of %d", n+1, often)
-		c, err := w.build(ctx, cache)
+		c, err := w.build(ctx, cache, w.roles())
 		if err != nil {
 			return table{}, err
 		}
@@ -76,7 +80,7 @@ func buildAgain(ctx context.Context, w *world) (table, error) {
 		if err := w.changeRole(fmt.Sprintf("changed %d", n)); err != nil {
 			return table{}, err
 		}
-		if c, err = w.build(ctx, cache); err != nil {
+		if c, err = w.build(ctx, cache, w.roles()); err != nil {
 			return table{}, err
 		}
 		changed.add(c)
@@ -103,66 +107,95 @@ func againstMkosi(ctx context.Context, w *world, runs int) (table, error) {
 	if err != nil {
 		return table{}, err
 	}
-	var fresh, cached, peerFresh, peerCached costs
+	kinds := []*struct {
+		name      string
+		debs      bool
+		ours, its costs
+	}{{name: "packages fetched anew"}, {name: "packages in the cache", debs: true}}
 	var locks, used, peerUsed sample
 	for n := range runs {
-		w.say("cold builds, %d of %d", n+1, runs)
-		lock, build, err := w.coldBuild(ctx, false)
-		if err != nil {
-			return table{}, err
-		}
-		locks = append(locks, lock.seconds)
-		fresh.add(lock.and(build))
-		c, err := m.build(ctx, false)
-		if err != nil {
-			return table{}, err
-		}
-		peerFresh.add(c)
-		if lock, build, err = w.coldBuild(ctx, true); err != nil {
-			return table{}, err
-		}
-		locks = append(locks, lock.seconds)
-		cached.add(lock.and(build))
-		if c, err = m.build(ctx, true); err != nil {
-			return table{}, err
-		}
-		peerCached.add(c)
-		for file, to := range map[string]*sample{w.path("out/master.raw"): &used, m.image(): &peerUsed} {
-			mib, err := allocated(file)
+		for _, kind := range kinds {
+			w.say("the operating system, %s, %d of %d", kind.name, n+1, runs)
+			lock, build, err := w.coldBuild(ctx, kind.debs, w.system())
 			if err != nil {
 				return table{}, err
 			}
-			*to = append(*to, mib)
+			locks = append(locks, lock.seconds)
+			kind.ours.add(lock.and(build))
+			c, err := m.build(ctx, kind.debs)
+			if err != nil {
+				return table{}, err
+			}
+			kind.its.add(c)
+		}
+		if used, err = addAllocated(used, w.path("out/master.raw")); err != nil {
+			return table{}, err
+		}
+		if peerUsed, err = addAllocated(peerUsed, m.image()); err != nil {
+			return table{}, err
 		}
 	}
-	t := table{Title: "From packages to a disk image", What: "components in the cache, layers not", Columns: []string{"imgbuild", "mkosi"}, Ratio: "mkosi ÷ imgbuild"}
-	for _, kind := range []struct {
-		name      string
-		ours, its costs
-	}{{"packages fetched anew", fresh, peerFresh}, {"packages in the cache", cached, peerCached}} {
-		t.Rows = append(t.Rows,
-			row{kind.name + ": seconds", []sample{kind.ours.seconds, kind.its.seconds}},
-			row{kind.name + ": CPU seconds", []sample{kind.ours.cpu, kind.its.cpu}},
-			row{kind.name + ": peak memory, MiB", []sample{kind.ours.peak, kind.its.peak}},
-			row{kind.name + ": written, MiB", []sample{kind.ours.written, kind.its.written}},
-		)
+	t := table{Title: "From packages to a bootable operating system", What: "layers not in the cache", Columns: []string{"imgbuild", "mkosi"}, Ratio: "mkosi ÷ imgbuild"}
+	for _, kind := range kinds {
+		t.Rows = append(t.Rows, costRows(kind.name, kind.ours, kind.its)...)
 	}
-	t.Rows = append(t.Rows,
-		row{"of it `imgbuild lock`: seconds", []sample{locks, nil}},
-		row{"image, MiB on disk", []sample{used, peerUsed}},
-		row{"written (packages in the cache) ÷ image", []sample{over(cached.written, used), over(peerCached.written, peerUsed)}})
+	t.Rows = append(t.Rows, row{"of it `imgbuild lock`: seconds", []sample{locks, nil}}, row{"image, MiB on disk", []sample{used, peerUsed}})
 	t.Notes = []string{
-		fmt.Sprintf("Runs: %d of each, in turn. The same %d packages by name, from the same mirror.", runs, m.packages),
-		"imgbuild: `lock` and `role master`. Besides the packages its time holds: the tools tree (fetched and unpacked), Kubernetes and its container images unpacked into containerd's store, an initramfs with Ignition, a second partition, dm-verity, a scan for secrets, reading the image back, manifest and SBOM.",
-		"mkosi " + m.version + " from Debian 13, in a tree of its own that was made before: `Format=disk`, `Bootable=no`, its default root of ext4. It makes no initramfs, no Kubernetes, no container store, no verity and no scan, and its kernel packages make no initramfs either.",
+		fmt.Sprintf("Runs: %d of each, in turn. The same %d packages by name, from the same mirror. Both make a disk image with an ESP with systemd-boot and one unified kernel image, a root of erofs, and its dm-verity hash tree.", runs, m.packages),
+		"imgbuild: `lock` and `role master` of the part `machine` alone. Its time also holds the tools tree (fetched and unpacked), the state partition, a scan for secrets, reading the image back, manifest and SBOM. Its initramfs is dracut's, with Ignition.",
+		"mkosi " + m.version + " from Debian 13, in a tree of its own that was made before. Its initramfs is its own default, made from packages.",
 		noteCost,
 	}
 	return t, nil
 }
 
+// coldMaster builds the whole master with no layer in the cache.
+func coldMaster(ctx context.Context, w *world, runs int) (table, error) {
+	t := table{Title: "From packages to a master", What: "components in the cache, layers not", Columns: []string{"imgbuild"}}
+	for _, debs := range []bool{false, true} {
+		name := "packages fetched anew"
+		if debs {
+			name = "packages in the cache"
+		}
+		var all costs
+		var used sample
+		for n := range runs {
+			w.say("the master, %s, %d of %d", name, n+1, runs)
+			lock, build, err := w.coldBuild(ctx, debs, w.roles())
+			if err != nil {
+				return table{}, err
+			}
+			all.add(lock.and(build))
+			if used, err = addAllocated(used, w.path("out/master.raw")); err != nil {
+				return table{}, err
+			}
+		}
+		t.Rows = append(t.Rows, costRows(name, all)...)
+		t.Rows = append(t.Rows, row{name + ": written ÷ image on disk", []sample{over(all.written, used)}})
+	}
+	t.Notes = []string{fmt.Sprintf("Runs: %d of each. `imgbuild lock` and `imgbuild role master`, all of it.", runs), noteCost}
+	return t, nil
+}
+
+// costRows are a row for each figure, with a column for each side.
+func costRows(name string, sides ...costs) []row {
+	rows := []row{{Name: name + ": seconds"}, {Name: name + ": CPU seconds"}, {Name: name + ": peak memory, MiB"}, {Name: name + ": written, MiB"}}
+	for _, c := range sides {
+		for i, s := range []sample{c.seconds, c.cpu, c.peak, c.written} {
+			rows[i].Cells = append(rows[i].Cells, s)
+		}
+	}
+	return rows
+}
+
+func addAllocated(s sample, file string) (sample, error) {
+	mib, err := allocated(file)
+	return append(s, mib), err
+}
+
 // coldBuild locks and builds with an empty cache but for the components and,
 // where wanted, packages.
-func (w *world) coldBuild(ctx context.Context, debs bool) (lock, build cost, err error) {
+func (w *world) coldBuild(ctx context.Context, debs bool, roles string) (lock, build cost, err error) {
 	cache, err := w.freshCache(debs)
 	if err != nil {
 		return lock, build, err
@@ -170,10 +203,10 @@ func (w *world) coldBuild(ctx context.Context, debs bool) (lock, build cost, err
 	if err := os.RemoveAll(w.path("out")); err != nil {
 		return lock, build, err
 	}
-	if lock, err = w.timed(ctx, cache, "lock"); err != nil {
+	if lock, err = w.timed(ctx, cache, "lock", "--roles", roles); err != nil {
 		return lock, build, err
 	}
-	if build, err = w.build(ctx, cache); err != nil {
+	if build, err = w.build(ctx, cache, roles); err != nil {
 		return lock, build, err
 	}
 	if w.cached != "" {

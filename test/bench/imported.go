@@ -3,11 +3,13 @@ package main
 import (
 	"archive/tar"
 	"context"
-	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -17,8 +19,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"gopkg.in/yaml.v3"
 
+	"imgbuild/builder"
 	"imgbuild/builder/cache"
-	"imgbuild/builder/images"
 )
 
 // How layers are packed in archives of images.
@@ -29,7 +31,7 @@ const (
 
 // importedRole makes a folder of own roles with a master that has the same
 // parts as imgbuild's, whose container images are archives in its root. The
-// cache has baked these images before.
+// cache has all that they are composed from.
 func importedRole(ctx context.Context, w *world, from cache.Cache, layers string) (string, error) {
 	dir := w.path("imported-roles")
 	if err := os.CopyFS(dir, os.DirFS("test/bench/roles")); err != nil {
@@ -73,17 +75,13 @@ func writeArchives(ctx context.Context, w *world, from cache.Cache, to, layers s
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	b := images.Builder{
-		Cache: from, Epoch: w.plan.Epoch, Arch: w.plan.Arch,
-		Components: func(context.Context, string) (string, error) {
-			return "", errors.New("it is not in the cache that has baked it")
-		},
+	layouts := w.path("layouts")
+	b := builder.Builder{Cache: from, Self: filepath.Dir(w.program), Log: slog.New(slog.DiscardHandler), Output: io.Discard}
+	if err := b.Layouts(ctx, w.plan, layouts); err != nil {
+		return err
 	}
-	for _, img := range w.plan.Images {
-		dir, _, err := b.Build(ctx, img)
-		if err != nil {
-			return err
-		}
+	for i, img := range w.plan.Images {
+		dir := filepath.Join(layouts, strconv.Itoa(i))
 		if layers == layersGzip {
 			packed, err := os.MkdirTemp(w.dir, "layout-")
 			if err != nil {

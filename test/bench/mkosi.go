@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +18,7 @@ import (
 //go:embed mkosi.sh
 var inTree string
 
-// mkosi is the peer: Debian's image builder, in a tree of Debian 13.
+// mkosi is the peer: systemd's image builder, in a tree of Debian 13.
 type mkosi struct {
 	tree, work, version string
 	// packages is how many it is told to install.
@@ -25,8 +26,17 @@ type mkosi struct {
 	dir      string
 }
 
-// What mkosi's tree needs for a disk image without a boot loader.
-const mkosiPackages = "mkosi,apt,ca-certificates,debian-archive-keyring,dosfstools,e2fsprogs,fdisk,kmod,mtools,systemd,systemd-repart,util-linux,zstd"
+// What mkosi's tree needs for an image that boots.
+const mkosiPackages = "mkosi,apt,ca-certificates,cpio,cryptsetup-bin,debian-archive-keyring,dosfstools,erofs-utils,fdisk,kmod,mtools," +
+	"python3-cryptography,python3-pefile,systemd,systemd-boot,systemd-repart,systemd-ukify,util-linux,zstd"
+
+// The partitions that mkosi is to make, as repart.d(5) has them: ours without
+// the second slot and the state.
+var mkosiPartitions = map[string]string{
+	"repart/00-esp.conf":         "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/efi:/\nCopyFiles=/boot:/\nSizeMinBytes=256M\nSizeMaxBytes=256M\n",
+	"repart/10-root.conf":        "[Partition]\nType=root\nFormat=erofs\nCopyFiles=/\nVerity=data\nVerityMatchKey=root\nMinimize=best\n",
+	"repart/20-root-verity.conf": "[Partition]\nType=root-verity\nVerity=hash\nVerityMatchKey=root\nMinimize=best\n",
+}
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -46,12 +56,14 @@ func newMkosi(ctx context.Context, w *world) (*mkosi, error) {
 		return nil, fmt.Errorf("mkosi --version: %w", err)
 	}
 	m.version = strings.TrimPrefix(strings.TrimSpace(string(out)), "mkosi ")
-	var names []string
-	for _, p := range slices.Concat(w.plan.Packages.Base, w.plan.Packages.Role) {
+	// Without what only the Kubernetes parts want. Ours has the boot loader from
+	// the tools tree.
+	names := []string{"systemd-boot-efi"}
+	for _, p := range w.plan.Packages.Base {
 		names = append(names, p.Name)
 	}
 	slices.Sort(names)
-	m.packages = len(names)
+	m.packages = len(names) - 1
 	return m, m.configure(w.plan.Base.Suite, debian, security, names)
 }
 
@@ -81,6 +93,7 @@ Repositories=main
 Format=disk
 ImageId=bench
 OutputDirectory=/work/out
+RepartDirectories=/work/repart
 
 [Build]
 BuildSources=
@@ -90,7 +103,9 @@ SandboxTrees=/work/sandbox
 Environment=INITRD=No
 
 [Content]
-Bootable=no
+Bootable=yes
+Bootloader=systemd-boot
+UnifiedKernelImages=yes
 WithRecommends=no
 WithDocs=no
 Packages=%s
@@ -107,11 +122,13 @@ Suites: %[2]s-security
 Components: main
 Signed-By: %[3]s
 `, debian, suite, keyring, security)
-	for name, text := range map[string]string{
+	files := maps.Clone(mkosiPartitions)
+	maps.Copy(files, map[string]string{
 		"mkosi.conf": conf,
 		"sandbox/etc/apt/sources.list.d/mkosi.sources": sources,
 		"sandbox/etc/apt/apt.conf.d/90bench":           "Acquire::Languages \"none\";\n",
-	} {
+	})
+	for name, text := range files {
 		file := filepath.Join(m.work, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return err

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"imgbuild/lab"
 )
 
 // report is everything that one run of bench has found.
@@ -127,8 +129,7 @@ func ratio(cells []sample) string {
 // describeHost is what figures depend on most.
 func describeHost() string {
 	accel := "no KVM (TCG)"
-	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err == nil {
-		f.Close()
+	if lab.KVMUsable() {
 		accel = "KVM"
 	}
 	memory := ""

@@ -80,8 +80,8 @@ func TestParse(t *testing.T) {
 	assert.Equal(t, 3, o.runs)
 	o, err = parse([]string{"--boots", "--runs", "1", "--layers", "tar"})
 	require.NoError(t, err)
-	assert.Equal(t, options{boots: true, runs: 1, layers: layersTar}, o)
-	for _, args := range [][]string{{"--runs", "0"}, {"--layers", "zstd"}, {"boots"}} {
+	assert.Equal(t, options{boots: true, runs: 1, again: 1, layers: layersTar}, o)
+	for _, args := range [][]string{{"--runs", "0"}, {"--again", "-1"}, {"--layers", "zstd"}, {"boots"}} {
 		_, err := parse(args)
 		assert.Error(t, err, strings.Join(args, " "))
 	}
