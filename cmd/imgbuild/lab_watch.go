@@ -19,16 +19,26 @@ import (
 func watchLab(ctx context.Context, a *app, l *lab.Lab, nodes []lab.Node) error {
 	show := (&changes{w: a.Stdout, now: time.Now}).show
 	if f, ok := a.Stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		show = (&screen{w: f, size: func() (int, int, error) { return term.GetSize(int(f.Fd())) }}).show
+		show = (&screen{w: f, size: func() (int, int) { return terminalSize(f) }}).show
 	}
 	_, err := l.Watch(ctx, nodes, show)
 	return err
 }
 
+// terminalSize is that of a VT100 where the terminal does not say, as on a
+// serial line.
+func terminalSize(f *os.File) (width, height int) {
+	width, height, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 || height <= 0 {
+		return 80, 24
+	}
+	return width, height
+}
+
 // screen shows the table on a terminal, each time over the last one.
 type screen struct {
 	w    io.Writer
-	size func() (width, height int, err error)
+	size func() (width, height int)
 	// drawn is how many lines the last table has.
 	drawn int
 }
@@ -38,10 +48,7 @@ func (s *screen) show(status lab.Status) error {
 	if err := writeLabStatus(&table, status); err != nil {
 		return err
 	}
-	width, height, err := s.size()
-	if err != nil {
-		return fmt.Errorf("size of the terminal: %w", err)
-	}
+	width, height := s.size()
 	lines := fit(strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n"), width, height)
 	var out strings.Builder
 	if s.drawn > 0 {
@@ -51,7 +58,7 @@ func (s *screen) show(status lab.Status) error {
 		out.WriteString(line + "\n")
 	}
 	s.drawn = len(lines)
-	_, err = io.WriteString(s.w, out.String())
+	_, err := io.WriteString(s.w, out.String())
 	return err
 }
 

@@ -22,7 +22,7 @@ func TestScreen(t *testing.T) {
 	}}
 	var out strings.Builder
 	height := 24
-	s := screen{w: &out, size: func() (int, int, error) { return 60, height, nil }}
+	s := screen{w: &out, size: func() (int, int) { return 60, height }}
 	require.NoError(t, s.show(status))
 	assert.Equal(t, `NODE      ROLE    POWER  READY  PHASE  AGENT  API  READY AT…
 lb-1      lb      on     yes    ready  -      -    -       …
