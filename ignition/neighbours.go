@@ -23,7 +23,7 @@ func joining(c *cluster.Cluster, n cluster.Node) []string {
 	}
 	var names []string
 	for _, other := range c.Nodes {
-		if other.Role == cluster.RoleWorker || other.Role == cluster.RoleRook {
+		if Joins(other.Role) {
 			names = append(names, other.Name)
 		}
 	}

@@ -30,7 +30,10 @@ func Render(c *cluster.Cluster, n cluster.Node, s Secrets) ([]byte, error) {
 		return nil, fmt.Errorf("render the config of %s: mac: %w", n.Name, err)
 	}
 	n.MAC = mac.String()
-	secrets := secretFiles(c.Topology, n.Role, s)
+	secrets, err := secretFiles(c, n, s)
+	if err != nil {
+		return nil, fmt.Errorf("render the config of %s: %w", n.Name, err)
+	}
 	nodeJSON, err := nodeFile(c, n, s, secrets)
 	if err != nil {
 		return nil, fmt.Errorf("render the config of %s: %w", n.Name, err)

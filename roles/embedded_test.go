@@ -12,6 +12,7 @@ import (
 
 	"imgbuild/builder/components"
 	"imgbuild/builder/rootfs"
+	"imgbuild/cluster"
 )
 
 // unitsOf are the units that roles enable and packages bring, by package.
@@ -22,19 +23,24 @@ var unitsOf = map[string]string{
 	"systemd-resolved.service": "systemd-resolved",
 }
 
-// TestEveryRole loads every role of ours with every pod network.
+// TestEveryRole loads every role of ours with every pod network, and with
+// balancers on the masters.
 func TestEveryRole(t *testing.T) {
 	names, err := Source{}.Names()
 	require.NoError(t, err)
 	require.Contains(t, names, "master")
 	for _, name := range names {
-		for _, cni := range []string{"flannel", "none"} {
-			t.Run(name+" with "+cni, func(t *testing.T) {
+		for _, with := range []string{"flannel", "none", "balancers"} {
+			t.Run(name+" with "+with, func(t *testing.T) {
 				cl := small()
-				cl.Kubernetes.CNI = cni
+				if with == "balancers" {
+					cl.LoadBalancer = cluster.LoadBalancer{Mode: cluster.LBKeepalived, CoLocated: true}
+				} else {
+					cl.Kubernetes.CNI = with
+				}
 				p, err := Source{}.Resolve(cl, name, lockOf(t, Source{}, cl, name), agent)
 				require.NoError(t, err)
-				r, err := Source{}.load(name, cni)
+				r, err := Source{}.load(name, cl)
 				require.NoError(t, err)
 				assert.NotEmpty(t, r.Description)
 				b, err := Source{}.base("debian-13")

@@ -13,8 +13,9 @@ const Version = "imgbuild/node/v1"
 const (
 	// Path is node.json itself.
 	Path = "/etc/imgbuild/node.json"
-	// CAPath is the cluster's public CA on nodes that are no masters. It is not
-	// in kubeadm's folder: kubeadm refuses to join a worker that has it there.
+	// CAPath is the cluster's public CA on nodes that run neither masters nor
+	// etcd. It is not in kubeadm's folder: kubeadm refuses to join a worker that
+	// has it there.
 	CAPath = "/etc/imgbuild/ca.crt"
 	// TokenPath is the bootstrap token of a node that joins with one:
 	// "id.secret" and a line feed.
