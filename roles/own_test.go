@@ -51,7 +51,7 @@ func TestOwnRole(t *testing.T) {
 	})
 	names, err := s.Names()
 	require.NoError(t, err)
-	assert.Equal(t, []string{"gpu", "master"}, names)
+	assert.Subset(t, names, []string{"gpu", "master"})
 
 	cl := small()
 	p, err := s.Resolve(cl, "gpu", lockOf(t, s, cl, "gpu"), agent)
@@ -87,7 +87,9 @@ func TestOwnRoleReplacesOurs(t *testing.T) {
 	assert.Contains(t, p.Cmdline, "iommu=pt")
 	names, err := s.Names()
 	require.NoError(t, err)
-	assert.Equal(t, []string{"master"}, names)
+	ours, err := Source{}.Names()
+	require.NoError(t, err)
+	assert.Equal(t, ours, names)
 }
 
 // TestOwnBase adds a distribution release, which no Go code knows either.
@@ -150,7 +152,9 @@ func TestNamesThatAreNoRoles(t *testing.T) {
 	})
 	names, err := s.Names()
 	require.NoError(t, err)
-	assert.Equal(t, []string{"master"}, names)
+	ours, err := Source{}.Names()
+	require.NoError(t, err)
+	assert.Equal(t, ours, names)
 	for name, want := range map[string]string{
 		"base":      "role base: no such role: imgbuild itself uses this name, choose another one",
 		"boot":      "role boot: no such role: imgbuild itself uses this name, choose another one",

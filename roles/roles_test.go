@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -86,7 +87,9 @@ func TestResolveMaster(t *testing.T) {
 func TestUnknownRole(t *testing.T) {
 	_, err := Source{}.Resolve(small(), "mster", Lock{}, agent)
 	assert.True(t, IsUnknownRole(err))
-	assert.EqualError(t, err, "role mster: no such role; there are: master")
+	ours, namesErr := Source{}.Names()
+	require.NoError(t, namesErr)
+	assert.EqualError(t, err, "role mster: no such role; there are: "+strings.Join(ours, ", "))
 }
 
 func TestWhatCannotBeResolved(t *testing.T) {
