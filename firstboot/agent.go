@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"imgbuild/cluster/node"
@@ -50,6 +51,9 @@ func (m *machine) run(ctx context.Context) error {
 	if err := runner.run(ctx, m.gates()); err != nil {
 		return err
 	}
+	if err := runner.run(ctx, m.containerGates()); err != nil {
+		return err
+	}
 	phases, err := m.rolePhases()
 	if err != nil {
 		return err
@@ -61,17 +65,33 @@ func (m *machine) run(ctx context.Context) error {
 	return nil
 }
 
+// The roles that the agent tells apart.
+const (
+	roleMaster = "master"
+	roleWorker = "worker"
+	roleRook   = "rook"
+)
+
 // rolePhases is the only place that knows which roles there are.
 func (m *machine) rolePhases() ([]Phase, error) {
 	switch {
-	case m.node.Role != "master":
-		return nil, Stop{fmt.Sprintf("node %s has the role %s: this agent knows the roles: master", m.node.Name, m.node.Role)}
+	case m.node.Role == "lb":
+		return m.lbPhases()
+	case m.node.Role == "etcd":
+		return m.etcdPhases()
+	case m.node.Role != roleMaster:
+		return nil, Stop{fmt.Sprintf("node %s has the role %s: this agent knows the roles: master, lb, etcd", m.node.Name, m.node.Role)}
 	case !m.node.InitMaster:
 		return nil, Stop{fmt.Sprintf("node %s is not the first master: this agent does not join masters yet", m.node.Name)}
 	case m.node.Topology == "external-etcd":
 		return nil, Stop{fmt.Sprintf("node %s belongs to a cluster of topology external-etcd: this agent does not start those yet", m.node.Name)}
 	}
 	return m.masterPhases(), nil
+}
+
+// hasKubelet says whether nodes of a role are nodes of Kubernetes.
+func hasKubelet(role string) bool {
+	return slices.Contains([]string{roleMaster, roleWorker, roleRook}, role)
 }
 
 // reached says that something has been reached and when.

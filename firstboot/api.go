@@ -144,9 +144,15 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body, ou
 func statusMessage(data []byte, otherwise string) string {
 	var status struct {
 		Message string `json:"message"`
+		Reason  string `json:"reason"`
 	}
-	if json.Unmarshal(data, &status) == nil && status.Message != "" {
-		return status.Message
+	if json.Unmarshal(data, &status) == nil {
+		switch {
+		case status.Message != "":
+			return status.Message
+		case status.Reason != "": // etcd's /health
+			return status.Reason
+		}
 	}
 	var failed []string
 	for line := range strings.Lines(string(data)) {

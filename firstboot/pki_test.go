@@ -48,7 +48,7 @@ func (a *authority) issue(t *testing.T, name string) (cert, key string) {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.ParseIP(testAddress), net.ParseIP("10.77.0.10")},
+		IPAddresses: []net.IP{net.ParseIP(testAddress), net.ParseIP("10.77.0.10"), net.ParseIP("10.77.0.12"), net.ParseIP("10.77.0.13")},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, private.Public(), a.key)
