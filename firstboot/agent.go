@@ -20,9 +20,15 @@ type machine struct {
 	node  node.Node
 	image node.Image
 
-	// api is the client of apiKey, an admin.conf: see client.
+	// api is the client of apiKey, a kubeconfig that makes us who: see client.
 	api    *api
 	apiKey string
+	who    credentials
+
+	// course is what the first master was last said to do, see decide.
+	course course
+	// lease is what was last seen of another's lease, see staleLease.
+	lease sightOfLease
 }
 
 // Run does everything from power-on to a ready node and then returns nil. It
@@ -74,25 +80,29 @@ const (
 
 // rolePhases is the only place that knows which roles there are.
 func (m *machine) rolePhases() ([]Phase, error) {
-	switch {
-	case m.node.Role == "lb":
+	switch m.node.Role {
+	case roleMaster:
+		return m.masterPhases(), nil
+	case roleWorker, roleRook:
+		return m.workerPhases(), nil
+	case "lb":
 		return m.lbPhases()
-	case m.node.Role == "etcd":
+	case "etcd":
 		return m.etcdPhases()
-	case m.node.Role != roleMaster:
-		return nil, Stop{fmt.Sprintf("node %s has the role %s: this agent knows the roles: master, lb, etcd", m.node.Name, m.node.Role)}
-	case !m.node.InitMaster:
-		return nil, Stop{fmt.Sprintf("node %s is not the first master: this agent does not join masters yet", m.node.Name)}
-	case m.node.Topology == "external-etcd":
-		return nil, Stop{fmt.Sprintf("node %s belongs to a cluster of topology external-etcd: this agent does not start those yet", m.node.Name)}
 	}
-	return m.masterPhases(), nil
+	return nil, Stop{fmt.Sprintf("node %s has the role %s: this agent knows the roles: master, worker, rook, lb, etcd", m.node.Name, m.node.Role)}
 }
 
 // hasKubelet says whether nodes of a role are nodes of Kubernetes.
 func hasKubelet(role string) bool {
 	return slices.Contains([]string{roleMaster, roleWorker, roleRook}, role)
 }
+
+// stackedEtcd says whether masters run etcd themselves.
+func (m *machine) stackedEtcd() bool { return m.node.Topology != "external-etcd" }
+
+// alone says whether this is the only node that Kubernetes will ever have.
+func (m *machine) alone() bool { return len(m.node.Masters) == 1 && len(m.node.Joining) == 0 }
 
 // reached says that something has been reached and when.
 func (m *machine) reached(what string, set func(s *Status, up float64)) {

@@ -11,7 +11,6 @@ import (
 
 const (
 	etcdConfigPath   = "/etc/etcd/etcd.yaml"
-	etcdData         = "/var/lib/etcd"
 	memberClientPort = 2379
 	memberPeerPort   = 2380
 	// etcdQuota is etcd's own default, said aloud. It may be raised to 8 GiB, what
