@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -39,7 +40,7 @@ func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Packag
 			return err
 		}
 	}
-	essential, err := m.essential(ctx, pkgs)
+	essential, err := m.essential(ctx, dir, pkgs)
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func (m Maker) extract(ctx context.Context, dir string, pkgs []packages.Package)
 }
 
 func (m Maker) extractOne(ctx context.Context, dir string, p packages.Package) error {
-	out, err := sandbox.Command(ctx, "dpkg-deb", "--extract", packages.File(m.Cache, p), dir).CombinedOutput()
+	out, err := dpkgDeb(ctx, dir, "--extract", packages.File(m.Cache, p), dir).CombinedOutput()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -98,14 +99,22 @@ func (m Maker) extractOne(ctx context.Context, dir string, p packages.Package) e
 	return nil
 }
 
+// dpkgDeb is the host's program on behalf of the tree in dir. What it leaves
+// where it is killed is beside the tree, in the same scratch directory.
+func dpkgDeb(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := sandbox.Command(ctx, "dpkg-deb", args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(dir))
+	return cmd
+}
+
 // essential are the packages with the control field Essential: yes.
-func (m Maker) essential(ctx context.Context, pkgs []packages.Package) ([]packages.Package, error) {
+func (m Maker) essential(ctx context.Context, dir string, pkgs []packages.Package) ([]packages.Package, error) {
 	marked := make([]bool, len(pkgs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(2)
 	for i, p := range pkgs {
 		g.Go(func() error {
-			out, err := sandbox.Command(ctx, "dpkg-deb", "--field", packages.File(m.Cache, p), "Essential").Output()
+			out, err := dpkgDeb(ctx, dir, "--field", packages.File(m.Cache, p), "Essential").Output()
 			if err != nil {
 				return fmt.Errorf("read package %s: %w", p.Name, err)
 			}
