@@ -108,7 +108,7 @@ func TestRolesThatAreNotKnownStop(t *testing.T) {
 	n.Role, i.Role, n.InitMaster = "harbor", "harbor", false
 	f.identity(n, i)
 	require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
-	assert.Contains(t, f.console.String(), "imgbuild: stop: node master-1 has the role harbor: this agent knows the roles: master, worker, rook\n")
+	assert.Contains(t, f.console.String(), "imgbuild: stop: node master-1 has the role harbor: this agent knows the roles: master, worker, rook, lb, etcd\n")
 	assert.Empty(t, f.ran, "nothing of containers is asked on a node without a kubelet")
 }
 
