@@ -52,9 +52,14 @@ func Create(path string, parts []Partition) (*Image, error) {
 // Write copies the file into partition i, counted from 0.
 func (m *Image) Write(ctx context.Context, i int, file string) error {
 	if err := m.write(ctx, i, file); err != nil {
-		return fmt.Errorf("write image: partition %s: %w", m.Partitions[i].Name, err)
+		return m.about(i, err)
 	}
 	return nil
+}
+
+// about names the partition that could not be written.
+func (m *Image) about(i int, err error) error {
+	return fmt.Errorf("write image: partition %s: %w", m.Partitions[i].Name, err)
 }
 
 func (m *Image) write(ctx context.Context, i int, file string) error {

@@ -17,27 +17,29 @@ import (
 // the image, from the byte offset on. Then it keeps a compressed copy in the
 // file packed and returns the content's hex SHA-256.
 func (m *Image) Make(ctx context.Context, i int, size int64, packed string, f func(image string, offset int64) error) (sum string, err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("write image: partition %s: %w", m.Partitions[i].Name, err)
-		}
-	}()
+	if err := m.make(ctx, i, size, packed, f); err != nil {
+		return "", m.about(i, err)
+	}
+	return m.written[i].SHA256, nil
+}
+
+func (m *Image) make(ctx context.Context, i int, size int64, packed string, f func(image string, offset int64) error) error {
 	if err := m.reserve(i, size); err != nil {
-		return "", err
+		return err
 	}
 	w := &m.written[i]
 	if err := f(m.f.Name(), w.Start); err != nil {
-		return "", err
+		return err
 	}
 	out, err := os.Create(packed)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer out.Close()
 	if w.SHA256, err = m.pack(ctx, w, out); err != nil {
-		return "", err
+		return err
 	}
-	return w.SHA256, out.Close()
+	return out.Close()
 }
 
 // pack compresses a partition's content, and makes holes in the image where
@@ -56,12 +58,12 @@ func (m *Image) pack(ctx context.Context, w *Written, to io.Writer) (sum string,
 		if err != nil {
 			return "", errors.Join(err, z.Close())
 		}
-		if len(data) > 0 && !hole && isZero(data) {
-			// A file system that cannot do this keeps the zeros.
-			_ = unix.Fallocate(int(m.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, int64(len(data)))
-		}
 		if len(data) == 0 {
 			return hex.EncodeToString(whole.Sum(nil)), z.Close()
+		}
+		if !hole && isZero(data) {
+			// A file system that cannot do this keeps the zeros.
+			_ = unix.Fallocate(int(m.f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, at, int64(len(data)))
 		}
 		err = beside(func() error { _, err := whole.Write(data); return err },
 			func() error { _, err := z.Write(data); return err })
@@ -75,7 +77,7 @@ func (m *Image) pack(ctx context.Context, w *Written, to io.Writer) (sum string,
 // content's; another content is an error.
 func (m *Image) Unpack(ctx context.Context, i int, size int64, packed, sum string) error {
 	if err := m.unpack(ctx, i, size, packed, sum); err != nil {
-		return fmt.Errorf("write image: partition %s: %w", m.Partitions[i].Name, err)
+		return m.about(i, err)
 	}
 	return nil
 }

@@ -6,7 +6,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,14 +28,6 @@ type mkosi struct {
 // What mkosi's tree needs for an image that boots.
 const mkosiPackages = "mkosi,apt,ca-certificates,cpio,cryptsetup-bin,debian-archive-keyring,dosfstools,erofs-utils,fdisk,kmod,mtools," +
 	"python3-cryptography,python3-pefile,systemd,systemd-boot,systemd-repart,systemd-ukify,util-linux,zstd"
-
-// The partitions that mkosi is to make, as repart.d(5) has them: ours without
-// the second slot and the state.
-var mkosiPartitions = map[string]string{
-	"repart/00-esp.conf":         "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/efi:/\nCopyFiles=/boot:/\nSizeMinBytes=256M\nSizeMaxBytes=256M\n",
-	"repart/10-root.conf":        "[Partition]\nType=root\nFormat=erofs\nCopyFiles=/\nVerity=data\nVerityMatchKey=root\nMinimize=best\n",
-	"repart/20-root-verity.conf": "[Partition]\nType=root-verity\nVerity=hash\nVerityMatchKey=root\nMinimize=best\n",
-}
 
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -122,13 +113,15 @@ Suites: %[2]s-security
 Components: main
 Signed-By: %[3]s
 `, debian, suite, keyring, security)
-	files := maps.Clone(mkosiPartitions)
-	maps.Copy(files, map[string]string{
+	for name, text := range map[string]string{
 		"mkosi.conf": conf,
 		"sandbox/etc/apt/sources.list.d/mkosi.sources": sources,
 		"sandbox/etc/apt/apt.conf.d/90bench":           "Acquire::Languages \"none\";\n",
-	})
-	for name, text := range files {
+		// repart.d(5): our partitions without the second slot and the state.
+		"repart/00-esp.conf":         "[Partition]\nType=esp\nFormat=vfat\nCopyFiles=/efi:/\nCopyFiles=/boot:/\nSizeMinBytes=256M\nSizeMaxBytes=256M\n",
+		"repart/10-root.conf":        "[Partition]\nType=root\nFormat=erofs\nCopyFiles=/\nVerity=data\nVerityMatchKey=root\nMinimize=best\n",
+		"repart/20-root-verity.conf": "[Partition]\nType=root-verity\nVerity=hash\nVerityMatchKey=root\nMinimize=best\n",
+	} {
 		file := filepath.Join(m.work, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return err
