@@ -74,7 +74,7 @@ type Result struct {
 // steps are what a build does, in order.
 var steps = []string{
 	"packages", "package layers", "components", "container images", "files",
-	"initramfs", "disk image", "verification", "manifest",
+	"disk image", "verification", "manifest",
 }
 
 // Build makes the image of the plan in the folder out: ROLE.FORMAT for each
@@ -204,8 +204,7 @@ func (r *run) next() {
 
 func (r *run) all(ctx context.Context) (manifest.Manifest, error) {
 	for _, f := range []func(context.Context) error{
-		r.fetch, r.makeLayers, r.makeComponents, r.makeImages, r.makeFiles,
-		r.makeInitramfs, r.makeImage, r.verify,
+		r.fetch, r.makeLayers, r.makeComponents, r.makeImages, r.makeFiles, r.makeImage, r.verify,
 	} {
 		r.next()
 		if err := ctx.Err(); err != nil {
@@ -235,18 +234,11 @@ func (r *run) diskTools() disk.Tools {
 }
 
 func (r *run) fetch(ctx context.Context) error {
-	for _, t := range []struct {
-		source packages.Source
-		pkgs   []packages.Package
-	}{
-		{r.plan.Tools, r.plan.Packages.Tools}, {r.plan.Base, r.plan.Packages.Base},
-		{r.plan.Base, r.plan.Packages.Role}, {r.plan.Base, r.plan.Packages.Boot},
-	} {
-		if err := packages.Fetch(ctx, r.Cache, t.source, t.pkgs, r.Offline, r.Log); err != nil {
-			return err
-		}
+	if err := packages.Fetch(ctx, r.Cache, r.plan.Tools, r.plan.Packages.Tools, r.Offline, r.Log); err != nil {
+		return err
 	}
-	return nil
+	p := r.plan.Packages
+	return packages.Fetch(ctx, r.Cache, r.plan.Base, slices.Concat(p.Base, p.Role, p.Boot), r.Offline, r.Log)
 }
 
 // component gives the folder of a component, which it makes where the cache
@@ -261,8 +253,19 @@ func (r *run) component(ctx context.Context, name string) (string, error) {
 		return r.Self, checkSelf(filepath.Join(r.Self, name), c.Inputs)
 	}
 	return components.Builder{
-		Cache: r.Cache, Tools: r.tools[0].Dir, ToolsKey: r.tools[0].Key, Offline: r.Offline, Log: r.Log,
+		Cache: r.Cache, Compiler: r.compiler, CompilerKey: cache.Key(digests(r.plan.Packages.Compiler)),
+		Offline: r.Offline, Log: r.Log,
 	}.Build(ctx, c)
+}
+
+// compiler makes the tree that components with C in them are compiled in.
+func (r *run) compiler(ctx context.Context) (string, error) {
+	pkgs := r.plan.Packages.Compiler
+	if err := packages.Fetch(ctx, r.Cache, r.plan.Tools, pkgs, r.Offline, r.Log); err != nil {
+		return "", err
+	}
+	l, err := r.maker().Base(ctx, pkgs)
+	return l.Dir, err
 }
 
 func checkSelf(file, want string) error {

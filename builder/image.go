@@ -57,7 +57,25 @@ func (r *run) makeImage(ctx context.Context) error {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.makeRoot(ctx, g) })
+	initramfs := make(chan struct{})
+	g.Go(func() error {
+		err := r.makeInitramfs(ctx)
+		if err == nil {
+			close(initramfs)
+		}
+		return err
+	})
+	g.Go(func() error {
+		if err := r.makeRoot(ctx, g); err != nil {
+			return err
+		}
+		select {
+		case <-initramfs:
+			return r.makeESP(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 	g.Go(func() error {
 		if err := r.scan(ctx); err != nil {
 			return err
@@ -71,8 +89,8 @@ func (r *run) makeImage(ctx context.Context) error {
 	return err
 }
 
-// makeRoot makes the root file system, its hash tree and what the firmware
-// starts, which holds the root hash.
+// makeRoot makes the root file system and its hash tree, and has g write the
+// one while it makes the other.
 func (r *run) makeRoot(ctx context.Context, g *errgroup.Group) error {
 	t := r.diskTools()
 	r.root.data, r.root.tree = filepath.Join(r.dir, "root.erofs"), filepath.Join(r.dir, "root.verity")
@@ -87,13 +105,7 @@ func (r *run) makeRoot(ctx context.Context, g *errgroup.Group) error {
 	}
 	parts := r.image.Partitions
 	parts[partRoot].UUID, parts[partVerity].UUID = disk.Halves(r.root.hash)
-	if err := r.write(ctx, partVerity, r.root.tree); err != nil {
-		return err
-	}
-	if err := r.makeESP(ctx); err != nil {
-		return err
-	}
-	return r.write(ctx, partESP, r.esp())
+	return r.write(ctx, partVerity, r.root.tree)
 }
 
 // write puts a file into its partition of the image, where there is room for
@@ -116,6 +128,8 @@ func (r *run) checkRoom(bytes int64) error {
 // slotUKI is the kernel image of the first slot on the ESP.
 const slotUKI = "EFI/Linux/imgbuild-a.efi"
 
+// makeESP makes what the firmware starts, which holds the root hash and the
+// initramfs.
 func (r *run) makeESP(ctx context.Context) error {
 	k, err := boot.FindKernel(rootfs.Dirs(r.layers))
 	if err != nil {
@@ -146,7 +160,10 @@ func (r *run) makeESP(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(stage, "loader/loader.conf"), []byte(boot.LoaderConf), 0o644); err != nil {
 		return err
 	}
-	return r.diskTools().ESP(ctx, stage, r.esp(), r.uuid("esp")[:8], r.plan.Disk.ESP)
+	if err := r.diskTools().ESP(ctx, stage, r.esp(), r.uuid("esp")[:8], r.plan.Disk.ESP); err != nil {
+		return err
+	}
+	return r.write(ctx, partESP, r.esp())
 }
 
 // stateVersion changes whenever the same layers would give another state.

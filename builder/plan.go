@@ -18,7 +18,7 @@ import (
 )
 
 // PlanVersion changes whenever the same plan would give other bytes.
-const PlanVersion = 3
+const PlanVersion = 4
 
 // Plan describes one image completely.
 type Plan struct {
@@ -28,7 +28,8 @@ type Plan struct {
 	Epoch int64 `json:"epoch"`
 	// Arch is Go's name of the machines' architecture.
 	Arch string `json:"arch"`
-	// Base is where Packages come from, Tools where the tools tree does.
+	// Base is where Packages come from, Tools where the tools tree and the
+	// compiler's do.
 	Base  packages.Source `json:"base"`
 	Tools packages.Source `json:"tools"`
 	// Packages by tree: see Packages.
@@ -61,14 +62,17 @@ type Packages struct {
 	Boot []packages.Package `json:"boot"`
 	// Tools is the tree that image tools run from.
 	Tools []packages.Package `json:"tools"`
+	// Compiler is the tree that components with C in them are compiled in. It is
+	// made where the cache lacks one of those.
+	Compiler []packages.Package `json:"compiler"`
 }
 
 // Hash is the hex SHA-256 of everything the plan says.
 func (p Plan) Hash() string { return cache.Key(p) }
 
 // Inputs maps each component's name to a hash of all it is made from: for
-// components that hold C, the tools tree is part of that.
-func Inputs(list []components.Component, tools []packages.Package) (map[string]string, error) {
+// components that hold C, the compiler's packages are part of that.
+func Inputs(list []components.Component, compiler []packages.Package) (map[string]string, error) {
 	inputs := map[string]string{}
 	for _, c := range list {
 		inputs[c.Name] = c.Inputs
@@ -79,8 +83,8 @@ func Inputs(list []components.Component, tools []packages.Package) (map[string]s
 		if err != nil {
 			return nil, err
 		}
-		if spec.NeedsTools() {
-			inputs[c.Name] = cache.Key(c.Inputs, digests(tools))
+		if spec.NeedsCompiler() {
+			inputs[c.Name] = cache.Key(c.Inputs, digests(compiler))
 		}
 	}
 	return inputs, nil

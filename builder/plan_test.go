@@ -23,7 +23,7 @@ func example() Plan {
 	}
 	return Plan{
 		Version: 1, Role: "master", Epoch: 1_700_006_400, Arch: "amd64", Base: debian, Tools: debian,
-		Packages:   Packages{Base: pkg("base"), Role: pkg("role"), Boot: pkg("boot"), Tools: pkg("tools")},
+		Packages:   Packages{Base: pkg("base"), Role: pkg("role"), Boot: pkg("boot"), Tools: pkg("tools"), Compiler: pkg("compiler")},
 		Components: []components.Component{{Name: "etcd", Version: "v3.6.8", Source: components.SourceModules, Go: "go1.26.0", Inputs: "etcd-inputs"}},
 		Images:     []images.Image{{Ref: "registry.k8s.io/pause:3.10.2", Inputs: "pause-inputs"}},
 		Files:      []rootfs.File{{Path: "/etc/file", Mode: 0o644, Data: []byte("text\n")}, {Path: "/etc/link", Link: "file"}},
@@ -38,7 +38,7 @@ func example() Plan {
 // this changes on purpose, everybody's images are built anew.
 func TestPlanHash(t *testing.T) {
 	p := example()
-	assert.Equal(t, "9c95e6ad8b8b6aad7be97d2c0f2ecff4ded2e1b48b830fdbc52cbe6f5b09c66a", p.Hash())
+	assert.Equal(t, "0f9a403c059d22fb57cfa1ed2a08b0500e7f62426e7d70d8c7098c499be9ff97", p.Hash())
 
 	text, err := json.Marshal(p)
 	require.NoError(t, err)
@@ -58,6 +58,7 @@ func TestPlanHashSeesEverything(t *testing.T) {
 		"mirror":     func(p *Plan) { p.Base.Mirror = "http://mirror.example.com" },
 		"base":       func(p *Plan) { p.Packages.Base[0].SHA256 = "other" },
 		"tools":      func(p *Plan) { p.Packages.Tools[0].SHA256 = "other" },
+		"compiler":   func(p *Plan) { p.Packages.Compiler[0].SHA256 = "other" },
 		"boot":       func(p *Plan) { p.Packages.Boot[0].SHA256 = "other" },
 		"component":  func(p *Plan) { p.Components[0].Inputs = "other" },
 		"image":      func(p *Plan) { p.Images[0].Inputs = "other" },
@@ -78,7 +79,7 @@ func TestPlanHashSeesEverything(t *testing.T) {
 	}
 }
 
-// TestInputs: what holds C depends on the compiler of the tools tree, the rest
+// TestInputs: what holds C depends on the compiler's packages, the rest
 // does not.
 func TestInputs(t *testing.T) {
 	list := []components.Component{

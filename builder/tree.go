@@ -72,7 +72,7 @@ func (r *run) makeRole(ctx context.Context) error {
 
 func (r *run) makeComponents(ctx context.Context) error {
 	var err error
-	if r.inputs, err = Inputs(r.plan.Components, r.plan.Packages.Tools); err != nil {
+	if r.inputs, err = Inputs(r.plan.Components, r.plan.Packages.Compiler); err != nil {
 		return err
 	}
 	for _, c := range r.plan.Components {
@@ -150,7 +150,7 @@ func (r *run) makeFiles(ctx context.Context) error {
 		}
 		r.layers = append(r.layers, l)
 	}
-	return nil
+	return r.makeBootFiles(ctx)
 }
 
 func (r *run) componentFor(ctx context.Context) func(string) (string, error) {
@@ -169,18 +169,21 @@ func (r *run) describe() ([]byte, error) {
 	return append(data, '\n'), err
 }
 
-// makeInitramfs lays the dracut modules over the boot tree and runs dracut in it.
+// makeBootFiles lays the dracut modules over the boot tree.
+func (r *run) makeBootFiles(ctx context.Context) error {
+	inputs := map[string]string{"ignition": r.inputs["ignition"]}
+	l, err := r.maker().Files(ctx, r.boot, rootfs.Content{Files: r.plan.BootFiles, Inputs: inputs}, r.componentFor(ctx))
+	r.boot = append(r.boot, l)
+	return err
+}
+
+// makeInitramfs runs dracut in the boot tree.
 func (r *run) makeInitramfs(ctx context.Context) error {
 	k, err := boot.FindKernel(rootfs.Dirs(r.boot))
 	if err != nil {
 		return err
 	}
-	inputs := map[string]string{"ignition": r.inputs["ignition"]}
-	l, err := r.maker().Files(ctx, r.boot, rootfs.Content{Files: r.plan.BootFiles, Inputs: inputs}, r.componentFor(ctx))
-	if err != nil {
-		return err
-	}
-	r.boot = append(r.boot, l)
-	r.initramfs, err = r.plan.Initramfs.Make(ctx, r.Cache, rootfs.Dirs(r.boot), l.Key, k, r.plan.Epoch, r.Output)
+	key := r.boot[len(r.boot)-1].Key
+	r.initramfs, err = r.plan.Initramfs.Make(ctx, r.Cache, rootfs.Dirs(r.boot), key, k, r.plan.Epoch, r.Output)
 	return err
 }

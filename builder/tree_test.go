@@ -22,7 +22,7 @@ func TestChangedFile(t *testing.T) {
 	require.NoError(t, err)
 	layersOf := func(text string) []rootfs.Layer {
 		p := example()
-		p.Enable, p.Mask = nil, nil
+		p.Enable, p.Mask, p.BootFiles = nil, nil, nil
 		p.Components = []components.Component{{Name: "agent", Source: SourceSelf, Inputs: sum}}
 		p.Files = []rootfs.File{
 			{Path: "/etc/file", Data: []byte(text)},

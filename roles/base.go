@@ -20,15 +20,16 @@ type Base struct {
 	// Provided are package names that count as installed.
 	Provided []string `yaml:"provided"`
 	Packages struct {
-		Base  []string `yaml:"base"`
-		Boot  []string `yaml:"boot"`
-		Tools []string `yaml:"tools"`
+		Base     []string `yaml:"base"`
+		Boot     []string `yaml:"boot"`
+		Tools    []string `yaml:"tools"`
+		Compiler []string `yaml:"compiler"`
 	} `yaml:"packages"`
 	Initramfs boot.Initramfs `yaml:"initramfs"`
 }
 
-// toolsBase is the base whose tools tree makes every image, whatever the
-// image's own base is.
+// toolsBase is the base whose trees make every image and component, whatever
+// the image's own base is.
 const toolsBase = "debian-13"
 
 func (s Source) base(name string) (Base, error) {

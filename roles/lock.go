@@ -15,7 +15,7 @@ import (
 )
 
 // LockVersion is the only accepted version of imgbuild.lock.
-const LockVersion = 1
+const LockVersion = 2
 
 // Lock is imgbuild.lock: everything that is not decided by cluster.yaml and
 // this imgbuild alone, pinned.
@@ -38,10 +38,13 @@ type Tree struct {
 	Packages []packages.Package `json:"packages"`
 }
 
-// Names of trees: tools, and per base BASE/base, BASE/boot and BASE/ROLE.
+// Names of trees: tools, compiler, and per base BASE/base, BASE/boot and BASE/ROLE.
 func treeName(base, tree string) string { return base + "/" + tree }
 
-const treeTools = "tools"
+const (
+	treeTools    = "tools"
+	treeCompiler = "compiler"
+)
 
 // ReadLock reads imgbuild.lock.
 func ReadLock(file string) (Lock, error) {

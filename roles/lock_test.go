@@ -74,7 +74,7 @@ func TestUnreadableLock(t *testing.T) {
 		"not JSON":      {"version: 1\n", "invalid character 'v'"},
 		"unknown key":   {`{"version": 1, "epochs": 1}`, `unknown field "epochs"`},
 		"wrong type":    {`{"version": 1, "epoch": "today"}`, "Lock.epoch of type int64: run imgbuild lock"},
-		"other version": {`{"version": 7}`, "version 7, this imgbuild reads 1: run imgbuild lock"},
+		"other version": {`{"version": 7}`, "version 7, this imgbuild reads 2: run imgbuild lock"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "imgbuild.lock")

@@ -137,10 +137,10 @@ func TestNewSource(t *testing.T) {
 func TestTreesOfTwoRoles(t *testing.T) {
 	s := ownFolder(t, map[string]string{"gpu/role.yaml": gpuRole, "parts/gpu/part.yaml": ""})
 	l := lockOf(t, s, small(), "gpu", "master")
-	assert.Equal(t, []string{"debian-13/base", "debian-13/boot", "debian-13/gpu", "debian-13/master", "tools"}, slices.Sorted(maps.Keys(l.Trees)))
+	assert.Equal(t, []string{"compiler", "debian-13/base", "debian-13/boot", "debian-13/gpu", "debian-13/master", "tools"}, slices.Sorted(maps.Keys(l.Trees)))
 	wanted, err := s.wanted(small(), []string{"gpu", "master"})
 	require.NoError(t, err)
-	assert.Len(t, wanted["debian-13"].trees, 5)
+	assert.Len(t, wanted["debian-13"].trees, 6)
 }
 
 // TestNamesThatAreNoRoles are not listed, and refused with the reason.

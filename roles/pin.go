@@ -83,6 +83,7 @@ func (s Source) wanted(cl *cluster.Cluster, names []string) (map[string]wantedTr
 	}
 	all[tools.Name] = wantedTrees{tools.source(cl.Mirrors[tools.Name]), []packages.Tree{
 		{Name: treeTools, Want: tools.Packages.Tools, Provided: tools.Provided},
+		{Name: treeCompiler, Want: tools.Packages.Compiler, Provided: tools.Provided},
 	}}
 	based := map[string]bool{}
 	for _, name := range names {

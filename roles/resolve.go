@@ -63,6 +63,7 @@ func (s Source) resolvePackages(p *builder.Plan, c *cluster.Cluster, r Role, b B
 		into   *[]packages.Package
 	}{
 		{treeTools, p.Tools, tools.Packages.Tools, &p.Packages.Tools},
+		{treeCompiler, p.Tools, tools.Packages.Compiler, &p.Packages.Compiler},
 		{treeName(b.Name, "base"), p.Base, b.Packages.Base, &p.Packages.Base},
 		{treeName(b.Name, "boot"), p.Base, b.Packages.Boot, &p.Packages.Boot},
 		{treeName(b.Name, r.Name), p.Base, rolePackages(c, r, b), &p.Packages.Role},
@@ -103,7 +104,7 @@ func resolveComponents(p *builder.Plan, r Role, l Lock, agent components.Compone
 		}
 		p.Components = append(p.Components, c)
 	}
-	inputs, err := builder.Inputs(p.Components, p.Packages.Tools)
+	inputs, err := builder.Inputs(p.Components, p.Packages.Compiler)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"crypto/sha256"
 	"io/fs"
 	"log/slog"
@@ -14,30 +15,38 @@ import (
 
 	"imgbuild/builder/cache"
 	"imgbuild/builder/components"
+	"imgbuild/builder/packages"
 	"imgbuild/builder/rootfs"
 	"imgbuild/roles"
 )
 
-// toolsTree is the lock's, in the machine's cache.
-func (w *world) toolsTree() (roles.Lock, rootfs.Layer) {
+func (w *world) lock() roles.Lock {
 	w.t.Helper()
 	l, err := roles.ReadLock(filepath.Join(w.dir, "imgbuild.lock"))
 	require.NoError(w.t, err)
-	m := rootfs.Maker{Cache: cache.Cache{Root: w.cache}, Epoch: l.Epoch, Log: slog.New(slog.DiscardHandler)}
-	tools, err := m.Base(w.t.Context(), l.Trees["tools"].Packages)
-	require.NoError(w.t, err)
-	return l, tools
+	return l
 }
 
-// component makes a component of the lock in the cache, with the tools tree of
-// the machine's.
+// tree is one of the lock's that stand alone, in the machine's cache.
+func (w *world) tree(name string) rootfs.Layer {
+	w.t.Helper()
+	l, log, c := w.lock(), slog.New(slog.DiscardHandler), cache.Cache{Root: w.cache}
+	t := l.Trees[name]
+	require.NoError(w.t, packages.Fetch(w.t.Context(), c, t.Source, t.Packages, false, log))
+	tree, err := rootfs.Maker{Cache: c, Epoch: l.Epoch, Log: log}.Base(w.t.Context(), t.Packages)
+	require.NoError(w.t, err)
+	return tree
+}
+
+// component makes a component of the lock in the cache root, with a compiler
+// from the machine's cache.
 func (w *world) component(name, root string) string {
 	w.t.Helper()
-	l, tools := w.toolsTree()
-	c, err := l.Component(name)
+	c, err := w.lock().Component(name)
 	require.NoError(w.t, err)
 	dir, err := components.Builder{
-		Cache: cache.Cache{Root: root}, Tools: tools.Dir, ToolsKey: tools.Key, Log: slog.New(slog.DiscardHandler),
+		Cache: cache.Cache{Root: root}, Log: slog.New(slog.DiscardHandler),
+		Compiler: func(context.Context) (string, error) { return w.tree("compiler").Dir, nil },
 	}.Build(w.t.Context(), c)
 	require.NoError(w.t, err)
 	return dir

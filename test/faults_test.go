@@ -61,7 +61,7 @@ func TestAFullDisk(t *testing.T) {
 	})
 	t.Run("root file system", func(t *testing.T) {
 		w := newWorld(t)
-		_, tools := w.toolsTree()
+		tools := w.tree("tools")
 		dir := t.TempDir()
 		tmpfs(t, dir, "20m")
 		start := time.Now()

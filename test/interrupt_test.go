@@ -17,8 +17,8 @@ import (
 // the middle of it; without one its beginning is taken.
 var moments = []struct{ step, program string }{
 	{"packages", "apt-helper"}, {"package layers", "dpkg-deb"}, {"package layers", "dpkg"},
-	{"components", "go"}, {"container images", "containerd"}, {"files", ""}, {"initramfs", "dracut"},
-	{"disk image", "mkfs.erofs"}, {"verification", "veritysetup"}, {"manifest", "qemu-img"},
+	{"components", "go"}, {"container images", "containerd"}, {"files", ""},
+	{"disk image", "dracut"}, {"disk image", "mkfs.erofs"}, {"verification", "veritysetup"}, {"manifest", "qemu-img"},
 }
 
 // TestCtrlCInEveryStep interrupts one build in every step on its way. What was
@@ -49,8 +49,7 @@ func TestCtrlCInEveryStep(t *testing.T) {
 		assert.Empty(t, names(t, s.out), m.step)
 		if m.program == "dpkg-deb" {
 			// It is made as the base layer is: once is enough.
-			_, tools := s.w.toolsTree()
-			s.link("layers/" + tools.Key)
+			s.link("layers/" + s.w.tree("tools").Key)
 		}
 	}
 	p := s.build("--format", "raw,qcow2")

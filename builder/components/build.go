@@ -17,10 +17,11 @@ import (
 // time: a compilation uses the whole machine already.
 type Builder struct {
 	Cache cache.Cache
-	// Tools is the directory of the tools tree, and ToolsKey changes with its
-	// packages. Only components that hold C use them: those are kept in the
-	// cache under both their inputs and ToolsKey.
-	Tools, ToolsKey string
+	// Compiler makes the tree that C is compiled in, and gives its directory. It
+	// is asked only where the cache lacks a component that holds C. Those are kept
+	// under both their inputs and CompilerKey, which changes with its packages.
+	Compiler    func(context.Context) (string, error)
+	CompilerKey string
 	// Offline forbids fetching modules.
 	Offline bool
 	// Jobs is how many compilers run at a time. The default, at most 2, keeps a
@@ -82,16 +83,16 @@ func verify(c Component) (Spec, error) {
 
 // compile makes the component in dir.
 func (b Builder) compile(ctx context.Context, s Spec, c Component, dir string) error {
-	if s.NeedsTools() {
-		if err := b.checkTools(); err != nil {
-			return err
-		}
-	}
 	w, done, err := b.newWorkspace(s)
 	if err != nil {
 		return err
 	}
 	defer done()
+	if s.NeedsCompiler() {
+		if w.compiler, err = b.compilerTree(ctx); err != nil {
+			return err
+		}
+	}
 	w.go_, err = readToolchain(ctx)
 	if err != nil {
 		return err
@@ -114,14 +115,18 @@ func (b Builder) compile(ctx context.Context, s Spec, c Component, dir string) e
 	return checkOutputs(s, dir)
 }
 
-func (b Builder) checkTools() error {
-	if b.Tools == "" {
-		return errors.New("it holds C, and there is no tools tree to compile that in")
+func (b Builder) compilerTree(ctx context.Context) (string, error) {
+	if b.Compiler == nil {
+		return "", errors.New("it holds C, and there is no tree to compile that in")
 	}
-	if _, err := os.Stat(filepath.Join(b.Tools, "usr/bin/gcc")); err != nil {
-		return fmt.Errorf("the tools tree has no C compiler: %w: add gcc, libc6-dev, libblkid-dev and pkg-config to the tools packages of the base", err)
+	dir, err := b.Compiler(ctx)
+	if err != nil {
+		return "", fmt.Errorf("make the compiler's tree: %w", err)
 	}
-	return nil
+	if _, err := os.Stat(filepath.Join(dir, "usr/bin/gcc")); err != nil {
+		return "", fmt.Errorf("the compiler's tree has no C compiler: %w: the base's compiler packages must hold gcc, libc6-dev, libblkid-dev and pkg-config", err)
+	}
+	return dir, nil
 }
 
 // checkOutputs makes every program executable for all and misses none.
@@ -143,10 +148,10 @@ func (b Builder) jobs() int {
 
 // key is where the cache keeps the component.
 func (b Builder) key(s Spec, c Component) string {
-	if !s.NeedsTools() {
+	if !s.NeedsCompiler() {
 		return c.Inputs
 	}
-	return cache.Key(c.Inputs, b.ToolsKey)
+	return cache.Key(c.Inputs, b.CompilerKey)
 }
 
 func (b Builder) say(name, step string, since time.Time, done bool) {

@@ -97,13 +97,13 @@ func TestCancelledBuildKeepsNothing(t *testing.T) {
 	assertNothingKept(t, b.Cache)
 }
 
-func TestComponentWithCNeedsTools(t *testing.T) {
+func TestComponentWithCNeedsACompiler(t *testing.T) {
 	b := Builder{Cache: cache.Cache{Root: t.TempDir()}}
 	_, err := b.Build(t.Context(), resolveHere(t, "pause"))
-	assert.EqualError(t, err, "component pause: it holds C, and there is no tools tree to compile that in")
-	b.Tools = t.TempDir()
+	assert.EqualError(t, err, "component pause: it holds C, and there is no tree to compile that in")
+	b.Compiler = func(context.Context) (string, error) { return t.TempDir(), nil }
 	_, err = b.Build(t.Context(), resolveHere(t, "pause"))
-	assert.ErrorContains(t, err, "the tools tree has no C compiler")
+	assert.ErrorContains(t, err, "the compiler's tree has no C compiler")
 }
 
 // A failed compilation shows what the compiler said.

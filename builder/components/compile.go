@@ -63,7 +63,7 @@ func (w workspace) goTool(ctx context.Context, argv []string, group []Program) e
 	}
 	argv = append(argv, packagesOf(group)...)
 	if cgo {
-		return w.goInTools(ctx, argv)
+		return w.goWithC(ctx, argv)
 	}
 	env := w.env(false)
 	if argv[1] == "build" {
@@ -91,9 +91,8 @@ func (w workspace) groups() [][]Program {
 	return groups
 }
 
-// goInTools runs a go command where the C compiler and libraries are those of
-// the tools tree, without a network.
-func (w workspace) goInTools(ctx context.Context, argv []string) error {
+// goWithC runs a go command in the compiler's tree, without a network.
+func (w workspace) goWithC(ctx context.Context, argv []string) error {
 	argv[0] = "/mnt/go/bin/go"
 	mounts := []sandbox.Mount{
 		{From: []string{w.dir}, To: "/mnt/work"},
@@ -105,7 +104,7 @@ func (w workspace) goInTools(ctx context.Context, argv []string) error {
 		return err
 	}
 	return sandbox.Run(ctx, sandbox.Spec{
-		Layers: []string{w.Tools},
+		Layers: []string{w.compiler},
 		Mounts: append(mounts, root...),
 		Env: append([]string{
 			"GOROOT=/mnt/go", "GOCACHE=/mnt/cache", "GOMODCACHE=/mnt/mod", "GOTMPDIR=/mnt/work/tmp",
@@ -132,7 +131,7 @@ func (t toolchain) mounts(to string) ([]sandbox.Mount, error) {
 	return list, nil
 }
 
-// compileC compiles one C file in the tools tree.
+// compileC compiles one C file in the compiler's tree.
 func (w workspace) compileC(ctx context.Context, c CProgram) error {
 	module, err := w.moduleDir(ctx)
 	if err != nil {
@@ -145,7 +144,7 @@ func (w workspace) compileC(ctx context.Context, c CProgram) error {
 	argv = append(argv, "-o", "/mnt/work/out/"+c.Output, "/mnt/module/"+c.File)
 	return w.during(w.spec.Name, "compile "+c.Output, func() error {
 		return sandbox.Run(ctx, sandbox.Spec{
-			Layers: []string{w.Tools},
+			Layers: []string{w.compiler},
 			Mounts: []sandbox.Mount{
 				{From: []string{w.dir}, To: "/mnt/work"},
 				{From: []string{module}, To: "/mnt/module", ReadOnly: true},

@@ -9,8 +9,8 @@
 // date. All of it is embedded, so one imgbuild always makes one set.
 //
 // The package does not decide where a program goes in an image: roles and
-// container images do. It does not make the tools tree either: what holds C is
-// compiled in the tree it is given, so the host needs Go but no C compiler.
+// container images do. It does not make the compiler's tree either: what holds
+// C is compiled in the tree it is given, so the host needs Go but no C compiler.
 package components
 
 // Component is a pinned component.

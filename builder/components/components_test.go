@@ -155,8 +155,8 @@ func TestOtherToolsMakeAnotherEntry(t *testing.T) {
 	etcd, err := Find("etcd")
 	require.NoError(t, err)
 	c := Component{Inputs: "abc"}
-	assert.NotEqual(t, Builder{ToolsKey: "a"}.key(ignition, c), Builder{ToolsKey: "b"}.key(ignition, c))
-	assert.Equal(t, Builder{ToolsKey: "a"}.key(etcd, c), Builder{ToolsKey: "b"}.key(etcd, c))
+	assert.NotEqual(t, Builder{CompilerKey: "a"}.key(ignition, c), Builder{CompilerKey: "b"}.key(ignition, c))
+	assert.Equal(t, Builder{CompilerKey: "a"}.key(etcd, c), Builder{CompilerKey: "b"}.key(etcd, c))
 }
 
 func TestOddComponentFilesAreRefused(t *testing.T) {

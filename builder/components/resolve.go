@@ -19,8 +19,8 @@ const recipeVersion = 1
 const arch = "amd64"
 
 // Resolve pins the component called name. goVersion is the Go release that
-// will compile it, as GoVersion returns it. The tools tree is pinned by its own
-// packages and not part of Inputs: see Builder.ToolsKey.
+// will compile it, as GoVersion returns it. The compiler's tree is pinned by its
+// own packages and not part of Inputs: see Builder.CompilerKey.
 func Resolve(name, goVersion string) (Component, error) {
 	s, err := Find(name)
 	if err != nil {

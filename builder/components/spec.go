@@ -42,7 +42,7 @@ type Program struct {
 	Package string `yaml:"package"`
 	// Output is the program's name in bin/.
 	Output string `yaml:"output"`
-	// Cgo compiles it with C, in the tools tree, and links it statically, so
+	// Cgo compiles it with C, in the compiler's tree, and links it statically, so
 	// that it runs on every base and in empty container images.
 	Cgo bool `yaml:"cgo"`
 	// Tags are Go build tags.
@@ -78,9 +78,9 @@ func (s Spec) Outputs() []string {
 	return names
 }
 
-// NeedsTools reports whether the component holds C, and so is compiled in the
-// tools tree.
-func (s Spec) NeedsTools() bool {
+// NeedsCompiler reports whether the component holds C, and so is compiled in
+// the compiler's tree.
+func (s Spec) NeedsCompiler() bool {
 	return len(s.C) > 0 || slices.ContainsFunc(s.Programs, func(p Program) bool { return p.Cgo })
 }
 

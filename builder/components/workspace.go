@@ -19,6 +19,8 @@ type workspace struct {
 	spec Spec
 	go_  toolchain
 	dir  string
+	// compiler is the tree that C is compiled in, where there is any.
+	compiler string
 }
 
 // newWorkspace writes the embedded module under the names that Go wants.

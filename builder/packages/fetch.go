@@ -92,7 +92,7 @@ func download(ctx context.Context, s Source, list []archive, pkgs []Package, dir
 		// Address, file, digest: keep compares the digest, and says it better.
 		args = append(args, address, filepath.Join(dir, p.SHA256), "")
 	}
-	a := &apt{dir: dir, source: s}
+	a := &apt{lists: filepath.Join(dir, "lists"), dir: dir, source: s}
 	_, err := a.run(ctx, "/usr/lib/apt/apt-helper", args...)
 	if err == nil {
 		return nil

@@ -31,4 +31,7 @@ type Package struct {
 	// SHA256 is the hex digest of the file, Size its bytes.
 	SHA256 string `json:"sha256"`
 	Size   int64  `json:"size"`
+	// Essential marks, in a tree of its own, what must be there before any
+	// maintainer script can run: see markEssential.
+	Essential bool `json:"essential,omitempty"`
 }

@@ -6,9 +6,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"imgbuild/builder/cache"
 )
@@ -38,29 +41,66 @@ func Resolve(ctx context.Context, c cache.Cache, s Source, trees []Tree) (map[st
 		return nil, err
 	}
 	result := map[string][]Package{}
-	// All that is installed in a tree, with what it stands on.
-	whole := map[string][]Package{"": nil}
-	for _, t := range trees {
-		on, ok := whole[t.On]
-		if !ok {
-			return nil, fmt.Errorf("resolve packages of %s: it stands on %q, which is no tree before it", t.Name, t.On)
+	// The control stanzas of all that is installed in a tree, with what it stands on.
+	whole := map[string][]string{"": nil}
+	for len(trees) > 0 {
+		var ready, later []Tree
+		for _, t := range trees {
+			if _, ok := whole[t.On]; ok {
+				ready = append(ready, t)
+			} else {
+				later = append(later, t)
+			}
 		}
-		pkgs, err := a.resolve(ctx, t, on)
+		if len(ready) == 0 {
+			return nil, fmt.Errorf("resolve packages of %s: it stands on %q, which is no tree", later[0].Name, later[0].On)
+		}
+		pinned, err := a.resolveAll(ctx, ready, whole)
 		if err != nil {
-			return nil, fmt.Errorf("resolve packages of %s: %w", t.Name, err)
+			return nil, err
 		}
-		result[t.Name] = pkgs
-		whole[t.Name] = slices.Concat(on, pkgs)
+		for i, t := range ready {
+			result[t.Name], whole[t.Name] = pinned[i].packages, slices.Concat(whole[t.On], pinned[i].stanzas)
+		}
+		trees = later
 	}
 	return result, nil
 }
 
-func (a *apt) resolve(ctx context.Context, t Tree, on []Package) ([]Package, error) {
-	if len(t.Want) == 0 {
-		return []Package{}, nil
+// resolveAll resolves trees that do not stand on each other, side by side: apt
+// uses one processor.
+func (a *apt) resolveAll(ctx context.Context, trees []Tree, whole map[string][]string) ([]resolved, error) {
+	pinned := make([]resolved, len(trees))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(min(runtime.NumCPU(), 4))
+	for i, t := range trees {
+		g.Go(func() error {
+			own, err := a.database()
+			if err == nil {
+				pinned[i], err = own.resolve(ctx, t, whole[t.On])
+			}
+			if err != nil {
+				return fmt.Errorf("resolve packages of %s: %w", t.Name, err)
+			}
+			return nil
+		})
 	}
-	if err := a.setInstalled(ctx, on, t.Provided); err != nil {
-		return nil, err
+	return pinned, g.Wait()
+}
+
+// resolved are the packages of one tree, and their control stanzas.
+type resolved struct {
+	packages []Package
+	stanzas  []string
+}
+
+// resolve resolves one tree; on are the stanzas of all that it stands on.
+func (a *apt) resolve(ctx context.Context, t Tree, on []string) (resolved, error) {
+	if len(t.Want) == 0 {
+		return resolved{packages: []Package{}}, nil
+	}
+	if err := a.setInstalled(on, t.Provided); err != nil {
+		return resolved{}, err
 	}
 	args := []string{"install", "--print-uris", "-qq", "-y", "--no-remove"}
 	if t.On == "" {
@@ -69,41 +109,27 @@ func (a *apt) resolve(ctx context.Context, t Tree, on []Package) ([]Package, err
 	}
 	out, err := a.run(ctx, "apt-get", append(args, t.Want...)...)
 	if err != nil {
-		return nil, err
+		return resolved{}, err
 	}
 	uris, err := parseURIs(out)
 	if err != nil {
-		return nil, err
+		return resolved{}, err
 	}
-	return a.describe(ctx, uris)
+	return a.describe(ctx, uris, t.On == "")
 }
 
 // setInstalled tells apt which packages the tree below holds.
-func (a *apt) setInstalled(ctx context.Context, on []Package, provided []string) error {
+func (a *apt) setInstalled(on, provided []string) error {
 	status := ""
 	if len(provided) > 0 {
 		status = "Package: imgbuild-provided\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n" +
 			"Maintainer: imgbuild\nDescription: what an image provides without a package\n" +
 			"Provides: " + strings.Join(provided, ", ") + "\n\n"
 	}
-	if len(on) > 0 {
-		var names []string
-		for _, p := range on {
-			name := p.Name
-			if p.Arch != "all" {
-				name += ":" + p.Arch
-			}
-			names = append(names, name+"="+p.Version)
-		}
-		stanzas, err := a.show(ctx, names)
-		if err != nil {
-			return err
-		}
-		for _, stanza := range stanzas {
-			status += stanza + "\nStatus: install ok installed\n\n"
-		}
+	for _, stanza := range on {
+		status += stanza + "\nStatus: install ok installed\n\n"
 	}
-	return os.WriteFile(filepath.Join(a.dir, "dpkg/status"), []byte(status), 0o644)
+	return os.WriteFile(filepath.Join(a.dir, "status"), []byte(status), 0o644)
 }
 
 // show gives the control stanzas of packages, each named NAME=VERSION.
@@ -140,41 +166,46 @@ func parseURIs(out string) ([]uri, error) {
 	return list, nil
 }
 
-// describe turns addresses into packages, with the SHA-256 of the signed lists.
-func (a *apt) describe(ctx context.Context, uris []uri) ([]Package, error) {
+// describe turns addresses into packages, with the SHA-256 of the signed lists,
+// of a tree that stands alone or of what comes on top of one.
+func (a *apt) describe(ctx context.Context, uris []uri, alone bool) (resolved, error) {
 	var names []string
 	for _, u := range uris {
 		// NAME_VERSION_ARCH.deb, with the version's colon as %3a.
 		f := strings.Split(strings.TrimSuffix(u.file, ".deb"), "_")
 		if len(f) != 3 {
-			return nil, fmt.Errorf("apt-get --print-uris: unexpected file name %q", u.file)
+			return resolved{}, fmt.Errorf("apt-get --print-uris: unexpected file name %q", u.file)
 		}
 		names = append(names, f[0]+"="+strings.ReplaceAll(f[1], "%3a", ":"))
 	}
 	stanzas, err := a.show(ctx, names)
 	if err != nil {
-		return nil, err
+		return resolved{}, err
 	}
-	digest := map[string]Package{}
+	digest, control := map[string]Package{}, map[string]map[string]string{}
 	for _, stanza := range stanzas {
 		f := fields(stanza)
 		digest[f["Filename"]] = Package{
 			Name: f["Package"], Version: f["Version"], Arch: f["Architecture"],
 			File: f["Filename"], SHA256: f["SHA256"],
 		}
+		control[f["Package"]] = f
 	}
 	pkgs := make([]Package, 0, len(uris))
 	for _, u := range uris {
 		name, file := inArchive(a.archives, u.address)
 		p, ok := digest[file]
 		if !ok || p.SHA256 == "" {
-			return nil, fmt.Errorf("package file %s: not in the signed package lists", u.file)
+			return resolved{}, fmt.Errorf("package file %s: not in the signed package lists", u.file)
 		}
 		p.Archive, p.Size = name, u.size
 		pkgs = append(pkgs, p)
 	}
 	slices.SortFunc(pkgs, func(x, y Package) int { return strings.Compare(x.Name, y.Name) })
-	return pkgs, nil
+	if alone {
+		markEssential(pkgs, control)
+	}
+	return resolved{pkgs, stanzas}, nil
 }
 
 // inArchive finds the archive of an address by the longest address that it

@@ -2,10 +2,12 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -14,15 +16,19 @@ import (
 	"imgbuild/builder/sandbox"
 )
 
-// large is the size in bytes from which a package is not unpacked ahead: no
-// maintainer script needs the kernel or the like.
-const large = 12 << 20
-
 // bootstrap makes a Debian tree in the empty dir, in the three steps that
-// debootstrap and mmdebstrap use: unpack files so that maintainer scripts can
-// run at all, install the essential packages, then all others.
+// debootstrap and mmdebstrap use: unpack the files of the essential packages so
+// that maintainer scripts can run at all, install those, then all others.
 func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Package) error {
-	if err := m.extract(ctx, dir, pkgs); err != nil {
+	var essential, rest []packages.Package
+	for _, p := range pkgs {
+		if p.Essential {
+			essential = append(essential, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	if err := m.extract(ctx, dir, essential); err != nil {
 		return err
 	}
 	for _, d := range []string{"var/lib/dpkg/info", "var/lib/dpkg/updates", "etc"} {
@@ -40,10 +46,6 @@ func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Packag
 			return err
 		}
 	}
-	essential, err := m.essential(ctx, dir, pkgs)
-	if err != nil {
-		return err
-	}
 	debs, done, err := m.collect(pkgs)
 	if err != nil {
 		return err
@@ -56,7 +58,7 @@ func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Packag
 		action []string
 	}{
 		{essential, []string{"--install", "--force-depends"}},
-		{pkgs, []string{"--unpack", "--force-depends", "--skip-same-version"}},
+		{rest, []string{"--unpack", "--force-depends"}},
 		{nil, []string{"--configure", "--pending", "--force-depends"}},
 	} {
 		if err := m.dpkg(ctx, spec, dir, debs, step.pkgs, step.action...); err != nil {
@@ -66,24 +68,22 @@ func (m Maker) bootstrap(ctx context.Context, dir string, pkgs []packages.Packag
 	return nil
 }
 
-// extract unpacks the files of all packages but the large ones. base-files
-// comes first: it holds the links /bin, /lib and /sbin that others' paths go
-// through.
+// extract unpacks the files of packages. base-files comes first: it holds the
+// links /bin, /lib and /sbin that others' paths go through.
 func (m Maker) extract(ctx context.Context, dir string, pkgs []packages.Package) error {
-	for _, p := range pkgs {
-		if p.Name == "base-files" {
-			if err := m.extractOne(ctx, dir, p); err != nil {
-				return err
-			}
-		}
+	first := slices.IndexFunc(pkgs, func(p packages.Package) bool { return p.Name == "base-files" })
+	if first < 0 {
+		return errors.New("package base-files is not among those of the base")
+	}
+	if err := m.extractOne(ctx, dir, pkgs[first]); err != nil {
+		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(2)
-	for _, p := range pkgs {
-		if p.Name == "base-files" || p.Size >= large {
-			continue
+	for i, p := range pkgs {
+		if i != first {
+			g.Go(func() error { return m.extractOne(ctx, dir, p) })
 		}
-		g.Go(func() error { return m.extractOne(ctx, dir, p) })
 	}
 	return g.Wait()
 }
@@ -105,31 +105,4 @@ func dpkgDeb(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := sandbox.Command(ctx, "dpkg-deb", args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Dir(dir))
 	return cmd
-}
-
-// essential are the packages with the control field Essential: yes.
-func (m Maker) essential(ctx context.Context, dir string, pkgs []packages.Package) ([]packages.Package, error) {
-	marked := make([]bool, len(pkgs))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(2)
-	for i, p := range pkgs {
-		g.Go(func() error {
-			out, err := dpkgDeb(ctx, dir, "--field", packages.File(m.Cache, p), "Essential").Output()
-			if err != nil {
-				return fmt.Errorf("read package %s: %w", p.Name, err)
-			}
-			marked[i] = strings.TrimSpace(string(out)) == "yes"
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	var list []packages.Package
-	for i, p := range pkgs {
-		if marked[i] {
-			list = append(list, p)
-		}
-	}
-	return list, nil
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // format changes whenever the same packages would give another layer.
-const format = 6
+const format = 7
 
 // Layer is one directory of a tree and the key of everything it was made from.
 type Layer struct {

@@ -75,11 +75,6 @@ func openLab(a *app) (*lab.Lab, *cluster.Cluster, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// QEMU and the supervisor have working directories of their own.
-	cache, err := filepath.Abs(a.cacheDir)
-	if err != nil {
-		return nil, nil, err
-	}
 	program, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
@@ -90,9 +85,9 @@ func openLab(a *app) (*lab.Lab, *cluster.Cluster, error) {
 	}
 	l := &lab.Lab{
 		Name:       c.Name,
-		Dir:        filepath.Join(cache, "lab", c.Name),
+		Dir:        filepath.Join(a.cacheDir, "lab", c.Name),
 		Subnet:     subnet,
-		Supervisor: []string{program, "--cache", cache, "lab", "supervise"},
+		Supervisor: []string{program, "--cache", a.cacheDir, "lab", "supervise"},
 	}
 	// A host name, or nothing, is no address of this network.
 	l.Gateway, _ = netip.ParseAddr(c.Network.Gateway)

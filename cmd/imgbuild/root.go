@@ -153,15 +153,15 @@ func (a *app) setUp() error {
 		return err
 	}
 	a.log = log
-	if a.cacheDir != "" {
-		return nil
+	dir := a.cacheDir
+	if dir == "" {
+		if dir, err = defaultCacheDir(os.Getenv, os.Geteuid()); err != nil {
+			return err
+		}
 	}
-	dir, err := defaultCacheDir(os.Getenv, os.Geteuid())
-	if err != nil {
-		return err
-	}
-	a.cacheDir = dir
-	return nil
+	// Programs that are given it have working directories of their own.
+	a.cacheDir, err = filepath.Abs(dir)
+	return err
 }
 
 // logTo makes a logger of the global flags that writes to w.
