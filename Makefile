@@ -59,12 +59,13 @@ unit:
 
 shell:
 	shellcheck --severity=warning ignition/dracut/90imgbuild/*.sh builder/images/bake.sh builder/components/refresh.sh \
+		roles/parts/balancer-keepalived/rootfs/usr/lib/imgbuild/haproxy-alive roles/parts/etcd/rootfs/usr/lib/imgbuild/etcd-snapshot \
 		test/bench/mkosi.sh test/bench/roles/master/rootfs/usr/lib/imgbuild/import-images.sh
 
 # What building needs of the host, and what tests and the lab need besides.
 # Installed where that is possible, else said in one line.
 HOST_PACKAGES := debian-archive-keyring ca-certificates
-TEST_PACKAGES := shellcheck qemu-system-x86 qemu-utils ovmf iproute2 openssl
+TEST_PACKAGES := shellcheck qemu-system-x86 qemu-utils ovmf iproute2 openssl haproxy keepalived systemd
 BENCH_PACKAGES := mmdebstrap mtools qemu-system-x86 qemu-utils ovmf iproute2
 
 host-packages: PACKAGES := $(HOST_PACKAGES)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"imgbuild/cluster/node"
@@ -19,9 +20,15 @@ type machine struct {
 	node  node.Node
 	image node.Image
 
-	// api is the client of apiKey, an admin.conf: see client.
+	// api is the client of apiKey, a kubeconfig that makes us who: see client.
 	api    *api
 	apiKey string
+	who    credentials
+
+	// course is what the first master was last said to do, see decide.
+	course course
+	// lease is what was last seen of another's lease, see staleLease.
+	lease sightOfLease
 }
 
 // Run does everything from power-on to a ready node and then returns nil. It
@@ -50,6 +57,9 @@ func (m *machine) run(ctx context.Context) error {
 	if err := runner.run(ctx, m.gates()); err != nil {
 		return err
 	}
+	if err := runner.run(ctx, m.containerGates()); err != nil {
+		return err
+	}
 	phases, err := m.rolePhases()
 	if err != nil {
 		return err
@@ -61,18 +71,38 @@ func (m *machine) run(ctx context.Context) error {
 	return nil
 }
 
+// The roles that the agent tells apart.
+const (
+	roleMaster = "master"
+	roleWorker = "worker"
+	roleRook   = "rook"
+)
+
 // rolePhases is the only place that knows which roles there are.
 func (m *machine) rolePhases() ([]Phase, error) {
-	switch {
-	case m.node.Role != "master":
-		return nil, Stop{fmt.Sprintf("node %s has the role %s: this agent knows the roles: master", m.node.Name, m.node.Role)}
-	case !m.node.InitMaster:
-		return nil, Stop{fmt.Sprintf("node %s is not the first master: this agent does not join masters yet", m.node.Name)}
-	case m.node.Topology == "external-etcd":
-		return nil, Stop{fmt.Sprintf("node %s belongs to a cluster of topology external-etcd: this agent does not start those yet", m.node.Name)}
+	switch m.node.Role {
+	case roleMaster:
+		return m.masterPhases(), nil
+	case roleWorker, roleRook:
+		return m.workerPhases(), nil
+	case "lb":
+		return m.lbPhases()
+	case "etcd":
+		return m.etcdPhases()
 	}
-	return m.masterPhases(), nil
+	return nil, Stop{fmt.Sprintf("node %s has the role %s: this agent knows the roles: master, worker, rook, lb, etcd", m.node.Name, m.node.Role)}
 }
+
+// hasKubelet says whether nodes of a role are nodes of Kubernetes.
+func hasKubelet(role string) bool {
+	return slices.Contains([]string{roleMaster, roleWorker, roleRook}, role)
+}
+
+// stackedEtcd says whether masters run etcd themselves.
+func (m *machine) stackedEtcd() bool { return m.node.Topology != "external-etcd" }
+
+// alone says whether this is the only node that Kubernetes will ever have.
+func (m *machine) alone() bool { return len(m.node.Masters) == 1 && len(m.node.Joining) == 0 }
 
 // reached says that something has been reached and when.
 func (m *machine) reached(what string, set func(s *Status, up float64)) {

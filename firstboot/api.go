@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"imgbuild/cluster/node"
 )
 
 // fieldManager owns what the agent applies.
@@ -22,11 +25,14 @@ const fieldManager = "imgbuild"
 const (
 	applyPatch = "application/apply-patch+yaml"
 	mergePatch = "application/merge-patch+json"
+	plainJSON  = "application/json"
 )
 
 // api is a client of one API server: the few requests that the agent makes.
 type api struct {
+	what   string // for messages
 	server string
+	bearer string
 	http   *http.Client
 }
 
@@ -38,48 +44,70 @@ type apiError struct {
 
 func (e apiError) Error() string { return fmt.Sprintf("%s (HTTP %d)", e.Message, e.Code) }
 
-// notFound says whether the API has answered that something does not exist.
-func notFound(err error) bool {
+// answered says whether the API has answered with this code.
+func answered(err error, code int) bool {
 	var e apiError
-	return errors.As(err, &e) && e.Code == http.StatusNotFound
+	return errors.As(err, &e) && e.Code == code
 }
 
-// client talks to the API server of this node as admin.conf says. The load
-// balancer is not asked: it may come up later than we do.
+// notFound says whether the API has answered that something does not exist.
+func notFound(err error) bool { return answered(err, http.StatusNotFound) }
+
+// client talks to the API as this node. A master asks its own API server as
+// admin.conf says, since the load balancer may come up later than we do; every
+// other node asks at the endpoint, as its kubelet does.
 func (m *machine) client() (*api, error) {
-	data, err := m.host.read(adminConf)
+	file, server := adminConf, hostPort(m.node.Address, apiPort)
+	if m.node.Role != roleMaster {
+		file, server = kubeletConf, m.endpoint()
+	}
+	data, err := m.host.read(file)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", adminConf, reason(err))
+		return nil, fmt.Errorf("%s: %w", file, reason(err))
 	}
 	if m.api != nil && m.apiKey == string(data) {
 		return m.api, nil
 	}
-	ca, err := m.host.readCertificate(pki + "/ca.crt")
+	ca, err := m.clusterCA()
 	if err != nil {
 		return nil, err
 	}
-	who, err := m.host.readKubeconfig(adminConf, ca)
+	who, err := m.host.readKubeconfig(file, ca)
 	if err != nil {
-		return nil, fmt.Errorf("%s %w", adminConf, err)
+		return nil, fmt.Errorf("%s %w", file, err)
 	}
-	m.apiKey = string(data)
-	m.api = newAPI("https://"+hostPort(m.node.Address, apiPort), who, m.host.Dial)
+	m.apiKey, m.who = string(data), who
+	m.api = newAPI("https://"+server, who, m.host.Dial)
 	return m.api, nil
 }
 
+// endpoint is where the API of the whole cluster is reached.
+func (m *machine) endpoint() string { return hostPort(m.node.Endpoint.Host, m.node.Endpoint.Port) }
+
+// clusterCA is the certificate that Ignition delivered.
+func (m *machine) clusterCA() (*x509.Certificate, error) {
+	if m.node.Role == roleMaster {
+		return m.host.readCertificate(pki + "/ca.crt")
+	}
+	return m.host.readCertificate(node.CAPath)
+}
+
+// newAPI is a client that shows the certificate of who. One without shows a
+// token, which must then be set.
 func newAPI(server string, who credentials, dial func(context.Context, string, string) (net.Conn, error)) *api {
-	return &api{server: server, http: &http.Client{
-		Timeout: 15 * time.Second,
-		Transport: &http.Transport{
-			DialContext: dial,
-			TLSClientConfig: &tls.Config{
-				RootCAs:      who.ca,
-				Certificates: []tls.Certificate{who.client},
-				MinVersion:   tls.VersionTLS12,
-			},
-			IdleConnTimeout: time.Minute,
-		},
-	}}
+	return &api{what: "the API", server: server, http: newHTTP(who, dial)}
+}
+
+// newHTTP is a client of TLS servers that the CA of who has signed.
+func newHTTP(who credentials, dial func(context.Context, string, string) (net.Conn, error)) *http.Client {
+	config := &tls.Config{RootCAs: who.ca, MinVersion: tls.VersionTLS12}
+	if who.client.Certificate != nil {
+		config.Certificates = []tls.Certificate{who.client}
+	}
+	return &http.Client{
+		Timeout:   15 * time.Second,
+		Transport: &http.Transport{DialContext: dial, TLSClientConfig: config, IdleConnTimeout: time.Minute},
+	}
 }
 
 // get reads an object into out, which may be nil.
@@ -97,8 +125,30 @@ func (a *api) merge(ctx context.Context, path string, body any) error {
 	return a.do(ctx, http.MethodPatch, path+"?fieldManager="+fieldManager, mergePatch, body, nil)
 }
 
+// create makes an object; one that is there already is a conflict.
+func (a *api) create(ctx context.Context, path string, body any) error {
+	return a.do(ctx, http.MethodPost, path, plainJSON, body, nil)
+}
+
+// ask posts a question and reads the answer.
+func (a *api) ask(ctx context.Context, path string, question, answer any) error {
+	return a.do(ctx, http.MethodPost, path, plainJSON, question, answer)
+}
+
+// replace puts an object in the place of the version that it names.
+func (a *api) replace(ctx context.Context, path string, body any) error {
+	return a.do(ctx, http.MethodPut, path, plainJSON, body, nil)
+}
+
 func (a *api) delete(ctx context.Context, path string) error {
 	return a.do(ctx, http.MethodDelete, path, "", nil, nil)
+}
+
+// deleteVersion deletes an object unless it has changed since it was read.
+func (a *api) deleteVersion(ctx context.Context, path, version string) error {
+	return a.do(ctx, http.MethodDelete, path, plainJSON, object{
+		"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": object{"resourceVersion": version},
+	}, nil)
 }
 
 func (a *api) do(ctx context.Context, method, path, contentType string, body, out any) error {
@@ -114,13 +164,16 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body, ou
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
-	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Accept", plainJSON)
+	if a.bearer != "" {
+		request.Header.Set("Authorization", "Bearer "+a.bearer)
+	}
 	if body != nil {
 		request.Header.Set("Content-Type", contentType)
 	}
 	response, err := a.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("the API at %s: %w", a.server, bare(err))
+		return fmt.Errorf("%s at %s: %w", a.what, a.server, bare(err))
 	}
 	defer response.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(response.Body, 32<<20))
@@ -144,9 +197,15 @@ func (a *api) do(ctx context.Context, method, path, contentType string, body, ou
 func statusMessage(data []byte, otherwise string) string {
 	var status struct {
 		Message string `json:"message"`
+		Reason  string `json:"reason"`
 	}
-	if json.Unmarshal(data, &status) == nil && status.Message != "" {
-		return status.Message
+	if json.Unmarshal(data, &status) == nil {
+		switch {
+		case status.Message != "":
+			return status.Message
+		case status.Reason != "": // etcd's /health
+			return status.Reason
+		}
 	}
 	var failed []string
 	for line := range strings.Lines(string(data)) {

@@ -20,10 +20,13 @@ const (
 	adminConf     = etcKubernetes + "/admin.conf"
 	superAdmin    = etcKubernetes + "/super-admin.conf"
 	kubeletConf   = etcKubernetes + "/kubelet.conf"
+	bootstrapConf = etcKubernetes + "/bootstrap-kubelet.conf"
 	scheduler     = etcKubernetes + "/scheduler.conf"
 	kubeletConfig = "/var/lib/kubelet/config.yaml"
 	kubeletFlags  = "/var/lib/kubelet/kubeadm-flags.env"
-	etcdMember    = "/var/lib/etcd/member"
+	etcdData      = "/var/lib/etcd"
+	etcdLog       = etcdData + "/member/wal"
+	etcdClient    = pki + "/apiserver-etcd-client"
 )
 
 // fault is a file of kubeadm's that is missing or useless. kubeadm writes
@@ -34,8 +37,8 @@ type fault struct {
 
 func (f fault) String() string { return f.path + " " + f.reason }
 
-// faults lists what is wrong with what kubeadm init leaves on a master; none
-// means that a kubelet can start from it.
+// faults lists what is wrong with what kubeadm leaves on a node; none means
+// that a kubelet can start from it.
 func (m *machine) faults() []fault {
 	var found []fault
 	note := func(path string, err error) {
@@ -43,31 +46,44 @@ func (m *machine) faults() []fault {
 			found = append(found, fault{path, reasonOf(err)})
 		}
 	}
-	m.faultyPairs(note)
-	m.faultyKubeconfigs(note)
-	for _, name := range staticPods() {
-		path := manifests + "/" + name + ".yaml"
-		note(path, m.checkManifest(path, name))
+	if m.node.Role == roleMaster {
+		m.faultyPairs(note)
+		m.faultyKubeconfigs(note)
+		for _, name := range staticPods(m.node.Topology) {
+			path := manifests + "/" + name + ".yaml"
+			note(path, m.checkManifest(path, name))
+		}
+	} else {
+		m.faultyWorker(note)
 	}
 	note(kubeletConfig, m.checkKind(kubeletConfig, "KubeletConfiguration"))
 	note(kubeletFlags, m.checkHolds(kubeletFlags, "KUBELET_KUBEADM_ARGS="))
 	return found
 }
 
-// staticPods are those of a master with its own etcd.
-func staticPods() []string {
-	return []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+// staticPods are those of a master.
+func staticPods(topology string) []string {
+	pods := []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+	if topology == "external-etcd" {
+		return pods
+	}
+	return append([]string{"etcd"}, pods...)
 }
 
-// faultyPairs checks the certificates that kubeadm issues, by their CAs.
+// faultyPairs checks the certificates that kubeadm issues, by their CAs. Where
+// etcd is elsewhere its CA's only leaf here was delivered.
 func (m *machine) faultyPairs(note func(string, error)) {
+	ofEtcd := []string{"apiserver-etcd-client"}
+	if m.stackedEtcd() {
+		ofEtcd = append(ofEtcd, "etcd/server", "etcd/peer", "etcd/healthcheck-client")
+	}
 	for _, issuer := range []struct {
 		name   string
 		leaves []string
 	}{
 		{"ca", []string{"apiserver", "apiserver-kubelet-client"}},
 		{"front-proxy-ca", []string{"front-proxy-client"}},
-		{"etcd/ca", []string{"etcd/server", "etcd/peer", "etcd/healthcheck-client", "apiserver-etcd-client"}},
+		{"etcd/ca", ofEtcd},
 	} {
 		path := pki + "/" + issuer.name + ".crt"
 		data, err := m.host.read(path)
@@ -175,7 +191,11 @@ func (m *machine) checkHolds(path, text string) error {
 // what Ignition delivered, a CA, the service accounts' key, or etcd's data.
 func (m *machine) repair(faults []fault) error {
 	for _, f := range faults {
-		if !m.host.exists(f.path) || slices.Contains(m.node.Secrets, f.path) || isCA(f.path) {
+		if !m.host.exists(f.path) || slices.Contains(m.node.Secrets, f.path) {
+			continue
+		}
+		// On other nodes the CA in kubeadm's folder is kubeadm's copy.
+		if m.node.Role == roleMaster && isCA(f.path) {
 			continue
 		}
 		if err := os.Remove(m.host.path(f.path)); err != nil && !errors.Is(err, fs.ErrNotExist) {

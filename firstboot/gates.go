@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,16 @@ func (m *machine) gates() []Phase {
 		gate(m.host, "hostname", gateLimit, m.checkHostname),
 		gate(m.host, "address", gateLimit, m.checkAddress),
 		gate(m.host, "clock", gateLimit, m.checkClock),
+	}
+}
+
+// containerGates are those of nodes that run containers. Which nodes do is
+// known once the identity is.
+func (m *machine) containerGates() []Phase {
+	if !hasKubelet(m.node.Role) {
+		return nil
+	}
+	return []Phase{
 		gate(m.host, "containerd", gateLimit, m.checkContainerd),
 		gate(m.host, "images", gateLimit, m.checkImages),
 	}
@@ -43,6 +54,14 @@ func (m *machine) gates() []Phase {
 
 // checkIdentity reads who the node is and whether its image is one for it.
 func (m *machine) checkIdentity(context.Context) error {
+	if err := m.readIdentity(); err != nil {
+		return err
+	}
+	m.report.update(func(s *Status) { s.Node, s.Role = m.node.Name, m.node.Role })
+	return nil
+}
+
+func (m *machine) readIdentity() error {
 	data, err := m.host.read(node.Path)
 	if err != nil {
 		return Stop{fmt.Sprintf("no identity: %v: the machine was booted without an Ignition config of imgbuild; give it one and install it again", reason(err))}
@@ -62,16 +81,15 @@ func (m *machine) checkIdentity(context.Context) error {
 	if n.Role != image.Role {
 		return Stop{fmt.Sprintf("node %s has the role %s, but the image is for %s: boot it with the image of its role", n.Name, n.Role, image.Role)}
 	}
-	if have := image.Components["kubernetes"]; n.Kubernetes.Version != have {
+	if have := image.Components["kubernetes"]; n.Kubernetes.Version != have && (have != "" || hasKubelet(n.Role)) {
 		return Stop{fmt.Sprintf("node %s is to run Kubernetes %s, but the image has %s: build the image or render the config again", n.Name, n.Kubernetes.Version, orNone(have))}
 	}
 	m.node, m.image = n, image
-	m.report.update(func(s *Status) { s.Node, s.Role = n.Name, n.Role })
 	return nil
 }
 
-// checkSecrets wants every secret to be there as PEM. What is in it kubeadm
-// and the phases check; nothing of it gets into a message.
+// checkSecrets wants every secret to be there, certificates and keys as PEM.
+// What is in it kubeadm and the phases check; nothing of it gets into a message.
 func (m *machine) checkSecrets(context.Context) error {
 	for _, name := range m.node.Secrets {
 		data, err := m.host.read(name)
@@ -81,11 +99,16 @@ func (m *machine) checkSecrets(context.Context) error {
 		if len(bytes.TrimSpace(data)) == 0 {
 			return Stop{fmt.Sprintf("secret %s is empty: install %s again", name, m.node.Name)}
 		}
-		if block, _ := pem.Decode(data); block == nil {
+		if block, _ := pem.Decode(data); block == nil && isPEM(name) {
 			return Stop{fmt.Sprintf("secret %s is not PEM: render the config of %s again", name, m.node.Name)}
 		}
 	}
 	return nil
+}
+
+// isPEM tells certificates and keys from tokens and passwords.
+func isPEM(name string) bool {
+	return slices.Contains([]string{".crt", ".key", ".pub"}, path.Ext(name))
 }
 
 // checkState wants /var to be on the state partition: an empty etcd directory
@@ -108,10 +131,10 @@ func (m *machine) checkState(context.Context) error {
 
 // mountedDevice is the device number of what is mounted last at a path.
 // Format: proc_pid_mountinfo(5); field 3 is major:minor, field 5 the mount point.
-func mountedDevice(mountinfo, path string) (device string, ok bool) {
+func mountedDevice(mountinfo, point string) (device string, ok bool) {
 	for line := range strings.Lines(mountinfo) {
 		fields := strings.Fields(line)
-		if len(fields) > 5 && fields[4] == path {
+		if len(fields) > 5 && fields[4] == point {
 			device, ok = fields[2], true
 		}
 	}

@@ -8,12 +8,14 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"imgbuild/cluster/node"
 )
 
 func TestGatesPassOnAGoodMachine(t *testing.T) {
 	f := newFake(t)
 	m := f.machine()
-	for _, g := range m.gates() {
+	for _, g := range append(m.gates(), m.containerGates()...) {
 		done, err := g.Done(t.Context())
 		require.NoError(t, err, g.Name)
 		assert.True(t, done, g.Name)
@@ -67,9 +69,30 @@ func TestGatesRefuse(t *testing.T) {
 	}
 }
 
+// What has no kubelet has no Kubernetes in its image, and not every secret is PEM.
+func TestGatesOfANodeWithoutAKubelet(t *testing.T) {
+	f := newFake(t)
+	n, i := testNode(), testImageFile()
+	n.Role, i.Role, n.InitMaster, i.Components = "lb", "lb", false, map[string]string{"haproxy": "3.0"}
+	n.Secrets = []string{node.CAPath, node.VRRPPath}
+	f.file(node.CAPath, f.cas["ca"].certPEM)
+	f.file(node.VRRPPath, "secret12\n")
+	f.identity(n, i)
+	m := f.machine()
+	require.NoError(t, runGate(t.Context(), m, "identity"))
+	require.NoError(t, runGate(t.Context(), m, "secrets"))
+	assert.Empty(t, m.containerGates())
+
+	i.Components["kubernetes"] = "v1.35.0"
+	f.identity(n, i)
+	assert.ErrorContains(t, runGate(t.Context(), m, "identity"), "but the image has v1.35.0")
+	f.file(node.VRRPPath, " \n")
+	assert.ErrorContains(t, runGate(t.Context(), m, "secrets"), "secret /etc/imgbuild/vrrp is empty")
+}
+
 // runGate runs one gate once.
 func runGate(ctx context.Context, m *machine, name string) error {
-	for _, g := range m.gates() {
+	for _, g := range append(m.gates(), m.containerGates()...) {
 		if g.Name != name {
 			continue
 		}

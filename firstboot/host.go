@@ -36,6 +36,9 @@ type Host struct {
 	// Now and Sleep are the clock. Sleep returns early with the context's error.
 	Now   func() time.Time
 	Sleep func(ctx context.Context, d time.Duration) error
+	// Every does something in the background, again and again after d, until
+	// the context ends.
+	Every func(ctx context.Context, d time.Duration, do func(context.Context))
 	// Jitter is a random number in [0, 1).
 	Jitter func() float64
 	// Sync writes all files back to the disk.
@@ -74,6 +77,7 @@ func NewHost(out io.Writer) *Host {
 		Interfaces: interfaces,
 		Now:        time.Now,
 		Sleep:      sleep,
+		Every:      every,
 		Jitter:     rand.Float64,
 		Sync:       syscall.Sync,
 	}
@@ -104,16 +108,19 @@ func (h *Host) uptime() float64 {
 	return seconds
 }
 
-// wait calls check once a second until it succeeds, stops or the limit has
-// passed; then it returns check's last error.
+// wait calls check until it succeeds, stops or the limit has passed; then it
+// returns check's last error. It asks once a second at first and less often what
+// takes longer: those who answer are busy.
 func (h *Host) wait(ctx context.Context, limit time.Duration, check func(context.Context) error) error {
-	end := h.Now().Add(limit)
+	start := h.Now()
+	end := start.Add(limit)
 	for {
 		err := check(ctx)
 		if err == nil || errors.As(err, new(Stop)) || !h.Now().Before(end) {
 			return err
 		}
-		if err := h.Sleep(ctx, time.Second); err != nil {
+		pause := min(time.Second+h.Now().Sub(start)/20, 5*time.Second)
+		if err := h.Sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
@@ -167,6 +174,14 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+func every(ctx context.Context, d time.Duration, do func(context.Context)) {
+	go func() {
+		for sleep(ctx, d) == nil {
+			do(ctx)
+		}
+	}()
 }
 
 func interfaces() ([]Interface, error) {

@@ -77,39 +77,6 @@ func TestAFinishedInitWithoutItsLastStepRunsNoKubeadm(t *testing.T) {
 	assert.NoFileExists(t, f.host.path(superAdmin))
 }
 
-func TestTheFence(t *testing.T) {
-	for name, c := range map[string]struct {
-		signer string
-		member bool
-		stop   bool
-	}{
-		"this cluster's API answers":           {signer: "ca", stop: true},
-		"another cluster's API answers":        {signer: "etcd/ca"},
-		"nobody answers":                       {},
-		"this cluster's API, and our own etcd": {signer: "ca", member: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFake(t)
-			n := testNode()
-			n.Topology, n.Endpoint.Host = "stacked", "10.77.0.10"
-			f.identity(n, testImageFile())
-			if c.signer != "" {
-				f.dial["10.77.0.10:6443"] = tlsServer(t, f.cas[c.signer])
-			}
-			if c.member {
-				f.file(etcdMember+"/x", "")
-			}
-			err := f.machine().fence(t.Context())
-			if !c.stop {
-				assert.NoError(t, err)
-				return
-			}
-			require.ErrorAs(t, err, new(Stop))
-			assert.ErrorContains(t, err, "10.77.0.10:6443 already serves cluster demo")
-		})
-	}
-}
-
 // tlsServer only shakes hands.
 func tlsServer(t *testing.T, ca *authority) string {
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{ca.pair(t)}})

@@ -12,32 +12,33 @@ import (
 	"imgbuild/cluster/node"
 )
 
-// configs are the kubeadm configurations that are kept as golden files.
-func configs() map[string][]byte {
-	single := testNode()
-	stacked := testNode()
-	stacked.Topology = "stacked"
+// The configurations of kubeadm for every kind of node.
+func TestKubeadmConfig(t *testing.T) {
+	stacked := haNode("master-1", "stacked")
 	stacked.Endpoint = node.Endpoint{Host: "api.example.com", Port: 8443}
 	stacked.Kubernetes.MasterTaint = true
 	stacked.Kubernetes.CertSANs = []string{"api.example.com", "10.77.0.10"}
 	stacked.Labels = map[string]string{"rack": "a1", "example.com/zone": ""}
-	all := map[string][]byte{}
-	for name, n := range map[string]node.Node{"single": single, "stacked": stacked} {
-		var ignore []string
-		if name == "stacked" {
-			ignore = ownTraces()
-		}
-		text, err := kubeadmConfig(n, ignore)
-		if err != nil {
-			panic(err)
-		}
-		all[name] = text
-	}
-	return all
-}
-
-func TestKubeadmConfig(t *testing.T) {
-	for name, text := range configs() {
+	external := haNode("master-1", "external-etcd")
+	external.Kubernetes.MasterTaint = true
+	for name, render := range map[string]func() ([]byte, error){
+		"single":       func() ([]byte, error) { return kubeadmConfig(testNode(), nil) },
+		"stacked":      func() ([]byte, error) { return kubeadmConfig(stacked, ownTraces(roleMaster, "stacked")) },
+		"external":     func() ([]byte, error) { return kubeadmConfig(external, ownTraces(roleMaster, "external-etcd")) },
+		"stacked-join": func() ([]byte, error) { return joinConfig(haNode("master-2", "stacked"), joinOptions{}) },
+		"stacked-resume": func() ([]byte, error) {
+			return joinConfig(haNode("master-2", "stacked"), joinOptions{ignore: ownTraces(roleMaster, "stacked"), skip: []string{"kubelet-start"}})
+		},
+		"external-join": func() ([]byte, error) { return joinConfig(external, joinOptions{}) },
+		"worker": func() ([]byte, error) {
+			return joinConfig(haNode("worker-1", "stacked"), joinOptions{token: "abcdef.0123456789abcdef"})
+		},
+		"worker-resume": func() ([]byte, error) {
+			return joinConfig(haNode("worker-1", "stacked"), joinOptions{ignore: ownTraces(roleWorker, "stacked"), token: "abcdef.0123456789abcdef"})
+		},
+	} {
+		text, err := render()
+		require.NoError(t, err)
 		golden(t, "kubeadm-"+name+".yaml", string(text))
 	}
 }

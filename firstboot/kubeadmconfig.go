@@ -46,19 +46,6 @@ func kubeadmConfig(n node.Node, ignore []string) ([]byte, error) {
 }
 
 func initConfiguration(n node.Node, ignore []string) object {
-	registration := object{
-		"name":      n.Name,
-		"criSocket": criSocket,
-		// Every image is baked; a pull would only hide that one is missing.
-		"imagePullPolicy":  "Never",
-		"kubeletExtraArgs": kubeletArgs(n),
-	}
-	if len(ignore) > 0 {
-		registration["ignorePreflightErrors"] = ignore
-	}
-	if !n.Kubernetes.MasterTaint {
-		registration["taints"] = []any{} // without the field kubeadm taints
-	}
 	return object{
 		"apiVersion": kubeadmAPI,
 		"kind":       "InitConfiguration",
@@ -67,13 +54,36 @@ func initConfiguration(n node.Node, ignore []string) object {
 		"bootstrapTokens":  []object{{"description": "not used", "ttl": "1m0s"}},
 		"skipPhases":       []string{"show-join-command"},
 		"localAPIEndpoint": object{"advertiseAddress": n.Address, "bindPort": apiPort},
-		"nodeRegistration": registration,
-		"timeouts": object{
-			"controlPlaneComponentHealthCheck": n.Timeouts.API,
-			"kubeletHealthCheck":               n.Timeouts.API,
-			"kubernetesAPICall":                n.Timeouts.API,
-			"etcdAPICall":                      n.Timeouts.Etcd,
-		},
+		"nodeRegistration": registration(n, ignore),
+		"timeouts":         timeouts(n),
+	}
+}
+
+// registration is what the node is called and how its kubelet runs.
+func registration(n node.Node, ignore []string) object {
+	r := object{
+		"name":      n.Name,
+		"criSocket": criSocket,
+		// Every image is baked; a pull would only hide that one is missing.
+		"imagePullPolicy":  "Never",
+		"kubeletExtraArgs": kubeletArgs(n),
+	}
+	if len(ignore) > 0 {
+		r["ignorePreflightErrors"] = ignore
+	}
+	if n.Role == roleMaster && !n.Kubernetes.MasterTaint {
+		r["taints"] = []any{} // without the field kubeadm taints a master
+	}
+	return r
+}
+
+// timeouts of one attempt; attempts themselves are unlimited.
+func timeouts(n node.Node) object {
+	return object{
+		"controlPlaneComponentHealthCheck": n.Timeouts.API,
+		"kubeletHealthCheck":               n.Timeouts.API,
+		"kubernetesAPICall":                n.Timeouts.API,
+		"etcdAPICall":                      n.Timeouts.Etcd,
 	}
 }
 
@@ -96,6 +106,9 @@ func clusterConfiguration(n node.Node) object {
 			"dnsDomain":     n.Kubernetes.DNSDomain,
 		},
 	}
+	if len(n.Etcd) > 0 {
+		config["etcd"] = object{"external": externalEtcd(n)}
+	}
 	if n.Topology == "single" {
 		// Nobody else could take over. A slow disk or a busy machine must not
 		// make them lose their lease, which makes them start again. (Without an
@@ -108,6 +121,21 @@ func clusterConfiguration(n node.Node) object {
 		config["controllerManager"], config["scheduler"] = alone, alone
 	}
 	return config
+}
+
+// externalEtcd is how API servers reach the etcd of other machines. kubeadm
+// then makes no etcd of its own and no certificates for one.
+func externalEtcd(n node.Node) object {
+	var endpoints []string
+	for _, e := range n.Etcd {
+		endpoints = append(endpoints, "https://"+hostPort(e.Address, etcdClientPort))
+	}
+	return object{
+		"endpoints": endpoints,
+		"caFile":    pki + "/etcd/ca.crt",
+		"certFile":  etcdClient + ".crt",
+		"keyFile":   etcdClient + ".key",
+	}
 }
 
 func kubeletConfiguration() object {

@@ -71,9 +71,7 @@ func (h *Host) readKubeconfig(name string, ca *x509.Certificate) (credentials, e
 	if err != nil {
 		return credentials{}, fmt.Errorf("client certificate: %w", err)
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(ca)
-	return credentials{ca: pool, client: pair}, nil
+	return credentials{ca: poolOf(ca), client: pair}, nil
 }
 
 // checkPair wants a certificate and its key that the CA has signed.

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -27,12 +29,19 @@ type fakeCluster struct {
 	readyz string
 	// broken makes these addresses refuse what is fetched from them.
 	broken map[string]bool
+	// tokens are the bootstrap tokens that the API accepts.
+	tokens []string
+	// changes counts the changes of leases.
+	changes int
 }
 
 const (
 	podAddress     = "10.244.0.5"
 	serviceAddress = "10.96.7.7"
 	dnsAddress     = "10.96.0.10"
+	peerAddress    = "10.244.0.6"
+	apiService     = "10.96.0.1"
+	testEndpoint   = "10.77.0.10"
 )
 
 // newCluster is a cluster that is reachable after start.
@@ -41,17 +50,23 @@ func newCluster(t *testing.T, f *fake) *fakeCluster {
 	c.server = httptest.NewUnstartedServer(http.HandlerFunc(c.serve))
 	c.server.TLS = &tls.Config{
 		Certificates: []tls.Certificate{f.cas["ca"].pair(t)},
-		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: f.cas["ca"].pool(),
+		ClientAuth:   tls.VerifyClientCertIfGiven, ClientCAs: f.cas["ca"].pool(),
+		Time: func() time.Time { return f.now },
 	}
 	c.server.StartTLS()
 	t.Cleanup(c.server.Close)
 	return c
 }
 
+// reach makes the API reachable at an address of its own.
+func (c *fakeCluster) reach(address string) { c.f.dial[address] = c.server.Listener.Addr().String() }
+
 // start makes the API reachable and fills it as kubeadm init does.
 func (c *fakeCluster) start() {
-	c.f.dial[testAddress+":6443"] = c.server.Listener.Addr().String()
+	c.reach(c.f.node.Address + ":6443")
 	c.put("/api/v1/namespaces/kube-system/configmaps/kubeadm-config", object{})
+	c.put("/api/v1/namespaces/kube-system/configmaps/kubelet-config", object{})
+	c.put("/api/v1/namespaces/default/services/kubernetes", object{"spec": object{"clusterIP": apiService}})
 	c.put("/api/v1/namespaces/kube-public/configmaps/cluster-info", object{})
 	c.put("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy", object{})
 	pod := object{"spec": object{"containers": []object{{"image": testImage}}}}
@@ -61,13 +76,21 @@ func (c *fakeCluster) start() {
 	c.node("True")
 }
 
-// node is what the kubelet says of itself.
+// node is what this machine's kubelet says of itself.
 func (c *fakeCluster) node(ready string) {
-	c.put("/api/v1/nodes/master-1", object{
-		"metadata": object{"labels": object{controlPlaneLabel: ""}},
+	labels := object{}
+	if c.f.node.Role == roleMaster {
+		labels[controlPlaneLabel] = ""
+	}
+	c.nodeObject(c.f.node.Name, ready, testBootID, labels)
+}
+
+func (c *fakeCluster) nodeObject(name, ready, boot string, labels object) {
+	c.put("/api/v1/nodes/"+name, object{
+		"metadata": object{"name": name, "labels": labels},
 		"spec":     object{"podCIDR": "10.244.0.0/24"},
 		"status": object{
-			"nodeInfo":   object{"bootID": testBootID},
+			"nodeInfo":   object{"bootID": boot},
 			"conditions": []object{{"type": "Ready", "status": ready, "message": "the network is not ready"}},
 		},
 	})
@@ -84,6 +107,8 @@ func (c *fakeCluster) network() {
 	c.f.dial[podAddress+":8080"] = web.Listener.Addr().String()
 	c.f.dial[serviceAddress+":8080"] = web.Listener.Addr().String()
 	c.f.dial[dnsAddress+":53"] = dnsServer(c.t)
+	c.f.dial[peerAddress+":5353"] = c.f.dial[dnsAddress+":53"]
+	c.reach(apiService + ":443")
 }
 
 func (c *fakeCluster) put(path string, o object) {
@@ -97,7 +122,15 @@ func (c *fakeCluster) put(path string, o object) {
 func (c *fakeCluster) serve(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	c.requests = append(c.requests, r.Method+" "+r.URL.String())
+	bearer, shown := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	switch {
+	case len(r.TLS.PeerCertificates) == 0 && (!shown || !slices.Contains(c.tokens, bearer)):
+		w.WriteHeader(http.StatusUnauthorized)
+		json.NewEncoder(w).Encode(object{"message": "Unauthorized"})
+	case strings.HasPrefix(path, leases):
+		c.lease(w, r)
+	case r.Method == http.MethodGet && (path == "/api/v1/nodes" || path == tokenSecrets):
+		c.list(w, path)
 	case path == "/readyz" && c.readyz != "":
 		w.WriteHeader(http.StatusInternalServerError)
 		io.WriteString(w, c.readyz)
@@ -119,6 +152,16 @@ func (c *fakeCluster) serve(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 	}
+}
+
+func (c *fakeCluster) list(w http.ResponseWriter, path string) {
+	items := []object{}
+	for _, p := range slices.Sorted(maps.Keys(c.objects)) {
+		if strings.HasPrefix(p, path+"/") {
+			items = append(items, c.objects[p])
+		}
+	}
+	json.NewEncoder(w).Encode(object{"items": items})
 }
 
 func (c *fakeCluster) answer(w http.ResponseWriter, path string) {
@@ -148,6 +191,11 @@ func (c *fakeCluster) patch(w http.ResponseWriter, r *http.Request, path string)
 	switch {
 	case strings.HasSuffix(path, "/pods/web"):
 		body["status"] = object{"podIP": podAddress}
+		if host, ok := body["spec"].(object)["nodeSelector"].(object)["kubernetes.io/hostname"]; ok {
+			body["spec"].(object)["nodeName"] = host
+		}
+	case strings.HasSuffix(path, "/pods/peer"):
+		body["status"] = object{"podIP": peerAddress}
 	case strings.HasSuffix(path, "/services/web"):
 		body["spec"].(object)["clusterIP"] = serviceAddress
 	}

@@ -54,6 +54,7 @@ func testNode() node.Node {
 		CAHash:    "sha256:" + strings.Repeat("ab", 32),
 		NotBefore: "2026-11-22T00:00:00Z",
 		Secrets:   []string{pki + "/ca.crt", pki + "/ca.key", pki + "/front-proxy-ca.crt", pki + "/front-proxy-ca.key", pki + "/etcd/ca.crt", pki + "/etcd/ca.key"},
+		Masters:   []node.Peer{{Name: "master-1", Address: testAddress}},
 		Timeouts:  node.Timeouts{API: "10m", Etcd: "10m"},
 	}
 }
@@ -65,6 +66,9 @@ func testImageFile() node.Image {
 		Images:     []string{testImage},
 	}
 }
+
+// testStart is when the machines of tests are turned on.
+func testStart() time.Time { return time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC) }
 
 // fake is a machine in a directory, with a clock that only Sleep and the
 // programs move.
@@ -82,12 +86,14 @@ type fake struct {
 	// dial maps an address to where it really is.
 	dial map[string]string
 	cas  map[string]*authority
+	// node is who the machine is.
+	node node.Node
 }
 
 // newFake is a machine after Ignition: identity and secrets are there, nothing
 // of Kubernetes is.
 func newFake(t *testing.T) *fake {
-	f := &fake{t: t, root: t.TempDir(), start: time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC), dial: map[string]string{}}
+	f := &fake{t: t, root: t.TempDir(), start: testStart(), dial: map[string]string{}}
 	f.now = f.start
 	f.host = &Host{
 		Root: f.root, Out: &f.journal, Console: &f.console,
@@ -99,12 +105,13 @@ func newFake(t *testing.T) *fake {
 			}
 			return new(net.Dialer).DialContext(ctx, network, real)
 		},
-		Hostname: func() (string, error) { return "master-1", nil },
+		Hostname: func() (string, error) { return f.node.Name, nil },
 		Interfaces: func() ([]Interface, error) {
-			return []Interface{{Name: "lo"}, {Name: "ens3", MAC: "52:54:00:77:00:11", MTU: 1500, Addresses: []string{testAddress}}}, nil
+			return []Interface{{Name: "lo"}, {Name: "ens3", MAC: "52:54:00:77:00:11", MTU: 1500, Addresses: []string{f.node.Address}}}, nil
 		},
 		Now:    func() time.Time { return f.now },
 		Sleep:  func(ctx context.Context, d time.Duration) error { f.advance(d); return ctx.Err() },
+		Every:  func(ctx context.Context, _ time.Duration, do func(context.Context)) { do(ctx) },
 		Jitter: func() float64 { return 0.5 },
 		Sync:   func() {},
 	}
@@ -142,6 +149,7 @@ func (f *fake) machine() *machine {
 }
 
 func (f *fake) identity(n node.Node, i node.Image) {
+	f.node = n
 	f.json(node.Path, n)
 	f.json(node.ImagePath, i)
 }
@@ -185,12 +193,12 @@ func (f *fake) kubeadmFiles() {
 	for _, name := range []string{"admin", "super-admin", "kubelet", "controller-manager", "scheduler"} {
 		f.file(etcKubernetes+"/"+name+".conf", f.kubeconfig(name))
 	}
-	for _, name := range staticPods() {
+	for _, name := range staticPods("single") {
 		f.file(manifests+"/"+name+".yaml", "apiVersion: v1\nkind: Pod\nmetadata:\n  name: "+name+"\nspec:\n  containers:\n  - name: "+name+"\n")
 	}
 	f.file(kubeletConfig, "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n")
 	f.file(kubeletFlags, "KUBELET_KUBEADM_ARGS=\"\"\n")
-	f.file(etcdMember+"/wal/0.wal", "x")
+	f.file(etcdLog+"/0.wal", "x")
 }
 
 func (f *fake) kubeconfig(name string) string {

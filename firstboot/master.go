@@ -13,40 +13,52 @@ const (
 	controlPlaneLabel = "node-role.kubernetes.io/control-plane"
 )
 
-// masterPhases make the first master of a cluster.
+// masterPhases make a master: the first one of a cluster, or one more.
+//
+// A master that also balances the API (node.Balancer) does that first: others
+// reach the API through it, and so does this one once it joins.
 func (m *machine) masterPhases() []Phase {
-	phases := []Phase{
-		{Name: "kubelet", Done: m.kubeletDone, Run: m.startKubelet},
-		{Name: "init", Done: m.initDone, Run: m.runInit},
-		{Name: "api", Done: never, Run: m.waitAPI},
-		{Name: "coredns", Done: m.corednsDone, Run: m.setUpCoreDNS},
+	var phases []Phase
+	if m.node.Balancer != nil {
+		phases = m.balancerPhases()
 	}
-	if m.node.Kubernetes.CNI == "flannel" {
-		phases = append(phases, Phase{Name: "network", Done: m.networkDone, Run: m.writeNetwork})
+	phases = append(phases, Phase{Name: "kubelet", Done: m.kubeletDone, Run: m.runKubelet})
+	if !m.stackedEtcd() {
+		phases = append(phases, gate(m.host, "etcd", 0, m.checkEtcd))
 	}
-	return append(phases,
-		Phase{Name: "addons", Done: m.addonsDone, Run: m.applyAddons},
-		Phase{Name: "node", Done: never, Run: m.waitNode},
-		Phase{Name: "service-test", Done: m.serviceTestDone, Run: m.runServiceTest},
-	)
+	if m.node.InitMaster {
+		phases = append(phases, Phase{Name: "init", Done: m.initDone, Run: m.runInit})
+	} else {
+		phases = append(phases, Phase{Name: "join", Done: m.joinDone, Run: m.runJoin})
+	}
+	phases = append(phases, Phase{Name: "api", Done: never, Run: m.waitAPI})
+	if m.node.InitMaster {
+		phases = append(phases, Phase{Name: "coredns", Done: m.corednsDone, Run: m.setUpCoreDNS})
+	}
+	phases = append(phases, m.networkPhases()...)
+	if m.node.InitMaster {
+		phases = append(phases, Phase{Name: "addons", Done: m.addonsDone, Run: m.applyAddons})
+	}
+	if len(m.node.Joining) > 0 {
+		phases = append(phases, Phase{Name: "tokens", Done: m.tokensDone, Run: m.updateTokens})
+	}
+	phases = append(phases, Phase{Name: "node", Done: never, Run: m.waitNode})
+	if m.node.InitMaster {
+		return append(phases, Phase{Name: "service-test", Done: m.serviceTestDone, Run: m.runServiceTest})
+	}
+	return append(phases, Phase{Name: "service", Done: never, Run: m.runNodeChecks})
+}
+
+// networkPhases are none where the user brings the network.
+func (m *machine) networkPhases() []Phase {
+	if m.node.Kubernetes.CNI != "flannel" {
+		return nil
+	}
+	return []Phase{{Name: "network", Done: m.networkDone, Run: m.writeNetwork}}
 }
 
 // never is for phases whose Run only looks and says when it has seen.
 func never(context.Context) (bool, error) { return false, nil }
-
-// kubeletDone says whether there is nothing to start: a node without a
-// kubelet's configuration gets its kubelet from kubeadm. One that is started
-// earlier fails again and again.
-func (m *machine) kubeletDone(ctx context.Context) (bool, error) {
-	if len(m.faults()) > 0 {
-		return true, nil
-	}
-	return m.host.call(ctx, "systemctl", "is-active", "--quiet", "kubelet.service") == nil, nil
-}
-
-func (m *machine) startKubelet(ctx context.Context) error {
-	return m.host.call(ctx, "systemctl", "start", "kubelet.service")
-}
 
 // waitAPI waits until this node's API server says that it is ready.
 func (m *machine) waitAPI(ctx context.Context) error {
@@ -72,11 +84,7 @@ func (m *machine) initialised(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var self struct {
-		Metadata struct {
-			Labels map[string]string `json:"labels"`
-		} `json:"metadata"`
-	}
+	var self nodeObject
 	for _, step := range []struct {
 		path string
 		out  any

@@ -45,12 +45,8 @@ func (m *machine) network(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var self struct {
-		Spec struct {
-			PodCIDR string `json:"podCIDR"`
-		} `json:"spec"`
-	}
-	if err := client.get(ctx, "/api/v1/nodes/"+m.node.Name, &self); err != nil {
+	self, err := m.self(ctx, client)
+	if err != nil {
 		return nil, err
 	}
 	if self.Spec.PodCIDR == "" {

@@ -24,13 +24,23 @@ type authority struct {
 	certPEM, keyPEM string
 }
 
+// validity holds both now and at the time of the tests' machines.
+func validity() (from, until time.Time) {
+	now, fake := time.Now(), testStart()
+	if now.Before(fake) {
+		now, fake = fake, now
+	}
+	return fake.Add(-48 * time.Hour), now.Add(48 * time.Hour)
+}
+
 func newAuthority(t *testing.T, name string) *authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
+	from, until := validity()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: from, NotAfter: until,
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -45,15 +55,26 @@ func (a *authority) issue(t *testing.T, name string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
+	from, until := validity()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.ParseIP(testAddress), net.ParseIP("10.77.0.10")},
+		NotBefore: from, NotAfter: until,
+		IPAddresses: testServers(),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, private.Public(), a.key)
 	require.NoError(t, err)
 	return pemText("CERTIFICATE", der), keyText(t, private)
+}
+
+// testServers are all addresses that a server of a test may have: the endpoint,
+// three masters, a worker, three etcd machines, and the API's Service.
+func testServers() []net.IP {
+	list := []net.IP{net.ParseIP(apiService)}
+	for _, last := range []byte{10, 11, 12, 13, 21, 31, 32, 33} {
+		list = append(list, net.IPv4(10, 77, 0, last))
+	}
+	return list
 }
 
 func (a *authority) pair(t *testing.T) tls.Certificate {

@@ -41,6 +41,39 @@ func ready(conditions []condition) (ok bool, message string) {
 	return false, ""
 }
 
+// nodeObject is what is read of nodes.
+type nodeObject struct {
+	Metadata struct {
+		Name   string            `json:"name"`
+		Labels map[string]string `json:"labels"`
+	} `json:"metadata"`
+	Spec struct {
+		PodCIDR       string `json:"podCIDR"`
+		Unschedulable bool   `json:"unschedulable"`
+	} `json:"spec"`
+	Status struct {
+		Conditions []condition `json:"conditions"`
+		NodeInfo   struct {
+			BootID string `json:"bootID"`
+		} `json:"nodeInfo"`
+	} `json:"status"`
+}
+
+// self is this node as a client sees it.
+func (m *machine) self(ctx context.Context, client *api) (nodeObject, error) {
+	var self nodeObject
+	return self, client.get(ctx, "/api/v1/nodes/"+m.node.Name, &self)
+}
+
+// bootID names this boot.
+func (m *machine) bootID() (string, error) {
+	data, err := m.host.read("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("boot identifier: %w", err)
+	}
+	return strings.TrimSpace(string(data)), nil
+}
+
 // nodeReady compares boot identifiers: right after a boot the API still has
 // what the kubelet said before it.
 func (m *machine) nodeReady(ctx context.Context) error {
@@ -48,22 +81,15 @@ func (m *machine) nodeReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var self struct {
-		Status struct {
-			Conditions []condition `json:"conditions"`
-			NodeInfo   struct {
-				BootID string `json:"bootID"`
-			} `json:"nodeInfo"`
-		} `json:"status"`
-	}
-	if err := client.get(ctx, "/api/v1/nodes/"+m.node.Name, &self); err != nil {
+	self, err := m.self(ctx, client)
+	if err != nil {
 		return err
 	}
-	boot, err := m.host.read("/proc/sys/kernel/random/boot_id")
+	boot, err := m.bootID()
 	if err != nil {
-		return fmt.Errorf("boot identifier: %w", err)
+		return err
 	}
-	if self.Status.NodeInfo.BootID != strings.TrimSpace(string(boot)) {
+	if self.Status.NodeInfo.BootID != boot {
 		return errors.New("waiting for the kubelet to report this boot")
 	}
 	if ok, message := ready(self.Status.Conditions); !ok {
@@ -127,14 +153,23 @@ func (m *machine) lookUp(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	address, err := m.lookUpAt(ctx, hostPort(server, 53), name)
+	if err != nil {
+		return "", fmt.Errorf("waiting for the cluster's DNS at %s: %w", server, err)
+	}
+	return address, nil
+}
+
+// lookUpAt resolves a name with one DNS server.
+func (m *machine) lookUpAt(ctx context.Context, server, name string) (string, error) {
 	resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return m.host.Dial(ctx, network, net.JoinHostPort(server, "53"))
+		return m.host.Dial(ctx, network, server)
 	}}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	found, err := resolver.LookupNetIP(ctx, "ip4", name+".")
 	if err != nil {
-		return "", fmt.Errorf("waiting for the cluster's DNS at %s: %w", server, err)
+		return "", err
 	}
 	return found[0].Unmap().String(), nil
 }

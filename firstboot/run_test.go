@@ -102,29 +102,14 @@ func TestAStopEndsWithOneLineAndWithoutAnError(t *testing.T) {
 	assert.Contains(t, s.WaitingFor, "/etc/kubernetes/pki/ca.key is missing")
 }
 
-func TestOtherRolesAndMastersStop(t *testing.T) {
-	for name, want := range map[string]string{
-		"worker":        "this agent knows the roles: master",
-		"second master": "does not join masters yet",
-		"external etcd": "topology external-etcd",
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFake(t)
-			n, i := testNode(), testImageFile()
-			switch name {
-			case "worker":
-				n.Role, i.Role, n.InitMaster = "worker", "worker", false
-			case "second master":
-				n.InitMaster = false
-			case "external etcd":
-				n.Topology = "external-etcd"
-			}
-			f.identity(n, i)
-			require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
-			assert.Contains(t, f.console.String(), "imgbuild: stop: ")
-			assert.Contains(t, f.console.String(), want)
-		})
-	}
+func TestRolesThatAreNotKnownStop(t *testing.T) {
+	f := newFake(t)
+	n, i := testNode(), testImageFile()
+	n.Role, i.Role, n.InitMaster = "harbor", "harbor", false
+	f.identity(n, i)
+	require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
+	assert.Contains(t, f.console.String(), "imgbuild: stop: node master-1 has the role harbor: this agent knows the roles: master, worker, rook, lb, etcd\n")
+	assert.Empty(t, f.ran, "nothing of containers is asked on a node without a kubelet")
 }
 
 func TestAFailingKubeadmIsTriedAgainWithItsReason(t *testing.T) {

@@ -3,17 +3,14 @@ package firstboot
 import (
 	"bytes"
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
-
-//go:embed servicetest.yaml
-var serviceTestObjects []byte
 
 const (
 	testNamespace = "/api/v1/namespaces/imgbuild-test"
@@ -50,34 +47,55 @@ func (m *machine) serviceTestDone(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// runServiceTest starts a pod and a Service and uses them as a client would.
+// namedCheck is one part of a test.
+type namedCheck struct {
+	name string
+	try  func(context.Context) (string, error)
+}
+
+// runServiceTest starts pods and a Service and uses them as a client would.
 // Where a check fails they stay, for whoever looks and for the next attempt.
 func (m *machine) runServiceTest(ctx context.Context) error {
-	if err := m.host.wait(ctx, apiLimit, m.startTestPod); err != nil {
-		return err
-	}
-	result := ServiceTest{Passed: true, Checks: []Check{}}
-	for _, c := range []struct {
-		name  string
-		check func(context.Context) (string, error)
-	}{
-		{"pod", m.checkPod},
-		{"clusterip", m.checkClusterIP},
-		{"dns", m.checkDNS},
-	} {
-		check, err := m.check(ctx, c.name, c.check)
+	checks := []namedCheck{{"pod", m.checkPod}, {"clusterip", m.checkClusterIP}, {"dns", m.checkDNS}}
+	where := testPlace{}
+	if !m.alone() {
+		other, err := m.otherNode(ctx)
 		if err != nil {
 			return err
 		}
-		result.Checks = append(result.Checks, check)
-		result.Passed = result.Passed && check.Passed
+		where = testPlace{here: m.node.Name, there: other}
+		checks = slices.Insert(checks, 1, namedCheck{"pod-to-pod", func(ctx context.Context) (string, error) {
+			return m.checkPodToPod(ctx, where)
+		}})
+		checks = append(checks, namedCheck{"endpoint", m.checkAPIEndpoint})
 	}
-	m.report.update(func(s *Status) { s.ServiceTest = &result })
+	if err := m.host.wait(ctx, apiLimit, func(ctx context.Context) error { return m.startTestPod(ctx, where) }); err != nil {
+		return err
+	}
+	result, err := m.runChecks(ctx, checks)
+	if err != nil {
+		return err
+	}
 	if !result.Passed {
 		return errors.New("the service test failed: " + failedChecks(result))
 	}
 	m.reached("service test passed", func(s *Status, up float64) { s.Seconds.ServiceTest = up })
 	return m.endServiceTest(ctx, result)
+}
+
+// runChecks runs them all and keeps how they went. Its error is the context's only.
+func (m *machine) runChecks(ctx context.Context, checks []namedCheck) (ServiceTest, error) {
+	result := ServiceTest{Passed: true, Checks: []Check{}}
+	for _, c := range checks {
+		check, err := m.check(ctx, c.name, c.try)
+		if err != nil {
+			return result, err
+		}
+		result.Checks = append(result.Checks, check)
+		result.Passed = result.Passed && check.Passed
+	}
+	m.report.update(func(s *Status) { s.ServiceTest = &result })
+	return result, nil
 }
 
 // check tries one check until its limit and says how it went. Its error is the
@@ -109,16 +127,27 @@ func failedChecks(t ServiceTest) string {
 	return strings.Join(failed, "; ")
 }
 
-func (m *machine) startTestPod(ctx context.Context) error {
-	image, err := m.testImage(ctx)
-	if err != nil {
-		return err
-	}
-	objects, err := parseObjects("service test", bytes.ReplaceAll(serviceTestObjects, []byte("@IMAGE@"), []byte(image)))
-	if err != nil {
-		return err
-	}
+// startTestPod makes the Service and the pod behind it.
+func (m *machine) startTestPod(ctx context.Context, where testPlace) error {
 	client, err := m.client()
+	if err != nil {
+		return err
+	}
+	if where.there != "" {
+		if _, err := removeOther(ctx, client, testNamespace+"/pods/web", "node", where.there); err != nil {
+			return err
+		}
+	}
+	return m.applyTest(ctx, client, webObjects(where))
+}
+
+// applyTest applies objects of the test, which lack their image.
+func (m *machine) applyTest(ctx context.Context, client *api, text []byte) error {
+	image, err := dnsImage(ctx, client)
+	if err != nil {
+		return err
+	}
+	objects, err := parseObjects("service test", bytes.ReplaceAll(text, []byte("@IMAGE@"), []byte(image)))
 	if err != nil {
 		return err
 	}
@@ -130,12 +159,8 @@ func (m *machine) startTestPod(ctx context.Context) error {
 	return nil
 }
 
-// testImage is that of the cluster's DNS: it is on every node.
-func (m *machine) testImage(ctx context.Context) (string, error) {
-	client, err := m.client()
-	if err != nil {
-		return "", err
-	}
+// dnsImage is that of the cluster's DNS: it is on every node.
+func dnsImage(ctx context.Context, client *api) (string, error) {
 	var dns struct {
 		Spec struct {
 			Template struct {
@@ -157,37 +182,58 @@ func (m *machine) testImage(ctx context.Context) (string, error) {
 	return containers[0].Image, nil
 }
 
-// checkPod fetches from the pod's own address.
-func (m *machine) checkPod(ctx context.Context) (string, error) {
+// testPod is what is read of a pod of the test.
+type testPod struct {
+	Metadata struct {
+		Labels map[string]string `json:"labels"`
+	} `json:"metadata"`
+	Spec struct {
+		NodeName string `json:"nodeName"`
+	} `json:"spec"`
+	Status struct {
+		PodIP             string `json:"podIP"`
+		ContainerStatuses []struct {
+			State struct {
+				Waiting struct {
+					Reason  string `json:"reason"`
+					Message string `json:"message"`
+				} `json:"waiting"`
+			} `json:"state"`
+		} `json:"containerStatuses"`
+	} `json:"status"`
+}
+
+// podOfTest is a pod that has an address.
+func (m *machine) podOfTest(ctx context.Context, name string) (testPod, error) {
+	var pod testPod
 	client, err := m.client()
 	if err != nil {
-		return "", err
+		return pod, err
 	}
-	var pod struct {
-		Status struct {
-			PodIP             string      `json:"podIP"`
-			Conditions        []condition `json:"conditions"`
-			ContainerStatuses []struct {
-				State struct {
-					Waiting struct {
-						Reason  string `json:"reason"`
-						Message string `json:"message"`
-					} `json:"waiting"`
-				} `json:"state"`
-			} `json:"containerStatuses"`
-		} `json:"status"`
-	}
-	if err := client.get(ctx, testNamespace+"/pods/web", &pod); err != nil {
-		return "", err
+	if err := client.get(ctx, testNamespace+"/pods/"+name, &pod); err != nil {
+		return pod, err
 	}
 	if pod.Status.PodIP == "" {
 		why := "not scheduled"
 		for _, c := range pod.Status.ContainerStatuses {
 			why = strings.TrimSpace(c.State.Waiting.Reason + " " + c.State.Waiting.Message)
 		}
-		return "", fmt.Errorf("the pod has no address: %s", why)
+		return pod, fmt.Errorf("the pod %s has no address: %s", name, why)
 	}
-	return m.fetch(ctx, pod.Status.PodIP)
+	return pod, nil
+}
+
+// checkPod fetches from the pod's own address.
+func (m *machine) checkPod(ctx context.Context) (string, error) {
+	pod, err := m.podOfTest(ctx, "web")
+	if err != nil {
+		return "", err
+	}
+	detail, err := m.fetch(ctx, pod.Status.PodIP)
+	if err == nil && !m.alone() {
+		detail += ", from " + pod.Spec.NodeName
+	}
+	return detail, err
 }
 
 // checkClusterIP fetches from the Service's address.
@@ -202,22 +248,19 @@ func (m *machine) checkClusterIP(ctx context.Context) (string, error) {
 // checkDNS asks the cluster's DNS for the Service's name and fetches from the
 // address that it gives.
 func (m *machine) checkDNS(ctx context.Context) (string, error) {
-	name := "web.imgbuild-test.svc." + m.node.Kubernetes.DNSDomain
+	name := m.webName()
 	want, err := m.clusterIP(ctx, "imgbuild-test", "web")
 	if err != nil {
 		return "", err
 	}
-	address, err := m.lookUp(ctx, name)
+	detail, err := m.resolves(ctx, name, want)
 	if err != nil {
 		return "", err
 	}
-	if address != want {
-		return "", fmt.Errorf("%s is %s, but the Service has %s", name, address, want)
-	}
-	if _, err := m.fetch(ctx, address); err != nil {
+	if _, err := m.fetch(ctx, want); err != nil {
 		return "", err
 	}
-	return name + " is " + address + ", which answers", nil
+	return detail + ", which answers", nil
 }
 
 // fetch gets the health page of the test's pod at an address.

@@ -6,46 +6,87 @@ import (
 	"strings"
 
 	"imgbuild/cluster"
+	"imgbuild/cluster/node"
 )
 
-const (
-	// pkiDir is where kubeadm looks for the certificates that it need not make.
-	pkiDir = "/etc/kubernetes/pki"
-	// caPath is the cluster's public CA on nodes that are no masters. It is not
-	// in pkiDir: kubeadm refuses to join a worker that has the file already.
-	caPath = "/etc/imgbuild/ca.crt"
-)
+// pkiDir is where kubeadm looks for the certificates that it need not make.
+const pkiDir = "/etc/kubernetes/pki"
 
-// secretFiles are the secrets that a node of the role needs, and no others. The
-// CA's certificate is among them: it is public, but no role works without it.
-func secretFiles(topology cluster.Topology, role cluster.Role, s Secrets) []butaneFile {
-	if role != cluster.RoleMaster {
-		return []butaneFile{public(caPath, s.CA.Certificate)}
+// secretFiles are the secrets that a node needs, and no others.
+func secretFiles(c *cluster.Cluster, n cluster.Node, s Secrets) ([]butaneFile, error) {
+	files, err := roleFiles(c, n, s)
+	if err != nil || balancer(c, n) == nil {
+		return files, err
 	}
+	password, err := vrrpPassword(s)
+	if err != nil {
+		return nil, err
+	}
+	return append(files, private(node.VRRPPath, password+"\n")), nil
+}
+
+func roleFiles(c *cluster.Cluster, n cluster.Node, s Secrets) ([]butaneFile, error) {
+	switch {
+	case n.Role == cluster.RoleMaster:
+		return masterFiles(c.Topology, s), nil
+	case n.Role == cluster.RoleEtcd:
+		return etcdFiles(n, s)
+	case Joins(n.Role):
+		return joinFiles(c.Name, n, s)
+	}
+	// The others speak to the API servers, or present what its CA has signed.
+	return []butaneFile{public(node.CAPath, s.CA.Certificate)}, nil
+}
+
+func masterFiles(topology cluster.Topology, s Secrets) []butaneFile {
 	files := slices.Concat(
-		pair("ca", s.CA),
-		pair("front-proxy-ca", s.FrontProxyCA),
-		[]butaneFile{pki("sa.key", string(s.ServiceAccount.Key)), pki("sa.pub", s.ServiceAccount.Public)},
+		pair(pkiDir+"/ca", s.CA),
+		pair(pkiDir+"/front-proxy-ca", s.FrontProxyCA),
+		[]butaneFile{
+			private(pkiDir+"/sa.key", string(s.ServiceAccount.Key)),
+			private(pkiDir+"/sa.pub", s.ServiceAccount.Public),
+		},
 	)
 	if topology == cluster.ExternalEtcd {
 		// A client of etcd only: whoever breaks into a master cannot make
 		// members.
-		files = append(files, pki("etcd/ca.crt", s.EtcdCA.Certificate))
-		return append(files, pair("apiserver-etcd-client", s.EtcdClient)...)
+		files = append(files, private(pkiDir+"/etcd/ca.crt", s.EtcdCA.Certificate))
+		return append(files, pair(pkiDir+"/apiserver-etcd-client", s.EtcdClient)...)
 	}
-	return append(files, pair("etcd/ca", s.EtcdCA)...)
+	return append(files, pair(pkiDir+"/etcd/ca", s.EtcdCA)...)
 }
 
-func pair(name string, p Pair) []butaneFile {
-	return []butaneFile{pki(name+".crt", p.Certificate), pki(name+".key", string(p.Key))}
+func etcdFiles(n cluster.Node, s Secrets) ([]butaneFile, error) {
+	files := []butaneFile{private(node.EtcdPKI+"/ca.crt", s.EtcdCA.Certificate)}
+	for _, use := range []string{"server", "peer"} {
+		member, err := etcdMember(s, use, n.Name, n.Address)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, pair(node.EtcdPKI+"/"+use, member)...)
+	}
+	return files, nil
 }
 
-func pki(name, text string) butaneFile { return private(pkiDir+"/"+name, text) }
+// joinFiles are those of a node that joins as a worker does. The CA's
+// certificate is public, but a token is only good together with it.
+func joinFiles(name string, n cluster.Node, s Secrets) ([]butaneFile, error) {
+	token, err := node.Token(string(s.CA.Key), name, n.Name)
+	if err != nil {
+		return nil, err
+	}
+	return []butaneFile{public(node.CAPath, s.CA.Certificate), private(node.TokenPath, token+"\n")}, nil
+}
+
+// pair are the files of a certificate and its key.
+func pair(path string, p Pair) []butaneFile {
+	return []butaneFile{private(path+".crt", p.Certificate), private(path+".key", string(p.Key))}
+}
 
 // secretDirectories closes the directories that keys are in.
 func secretDirectories(files []butaneFile) []butaneDirectory {
 	var list []butaneDirectory
-	for _, dir := range []string{pkiDir, pkiDir + "/etcd"} {
+	for _, dir := range []string{pkiDir, pkiDir + "/etcd", node.EtcdPKI} {
 		holds := func(f butaneFile) bool { return strings.HasPrefix(path.Dir(f.Path)+"/", dir+"/") }
 		if slices.ContainsFunc(files, holds) {
 			list = append(list, butaneDirectory{dir, 0o700})

@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"time"
 )
@@ -120,7 +121,12 @@ func sign(template, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) 
 		return Pair{}, err
 	}
 	template.SerialNumber = serial.Add(serial, big.NewInt(1))
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+	return certify(rand.Reader, template, parent, key, parentKey)
+}
+
+// certify signs the template, which has a serial number.
+func certify(random io.Reader, template, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) (Pair, error) {
+	der, err := x509.CreateCertificate(random, template, parent, &key.PublicKey, parentKey)
 	if err != nil {
 		return Pair{}, err
 	}

@@ -30,7 +30,10 @@ func Render(c *cluster.Cluster, n cluster.Node, s Secrets) ([]byte, error) {
 		return nil, fmt.Errorf("render the config of %s: mac: %w", n.Name, err)
 	}
 	n.MAC = mac.String()
-	secrets := secretFiles(c.Topology, n.Role, s)
+	secrets, err := secretFiles(c, n, s)
+	if err != nil {
+		return nil, fmt.Errorf("render the config of %s: %w", n.Name, err)
+	}
 	nodeJSON, err := nodeFile(c, n, s, secrets)
 	if err != nil {
 		return nil, fmt.Errorf("render the config of %s: %w", n.Name, err)
@@ -153,6 +156,10 @@ func nodeFile(c *cluster.Cluster, n cluster.Node, s Secrets, secrets []butaneFil
 		NotBefore: s.Created.Format(time.RFC3339),
 		Secrets:   paths(secrets),
 		Labels:    n.Labels,
+		Masters:   peers(c.NodesOf(cluster.RoleMaster)),
+		Etcd:      peers(c.NodesOf(cluster.RoleEtcd)),
+		Joining:   joining(c, n),
+		Balancer:  balancer(c, n),
 		Timeouts:  node.Timeouts{API: c.Timeouts.API.String(), Etcd: c.Timeouts.Etcd.String()},
 	}
 	if err := out.Validate(); err != nil {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +22,8 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
+
+type directory = types.Directory
 
 // load reads a cluster.yaml of testdata.
 func load(t *testing.T, name string) *cluster.Cluster {
@@ -86,14 +87,13 @@ func written(t *testing.T, config types.Config) map[string]string {
 
 // describe prints a config for people, with placeholders for what is made anew
 // in every run.
-func describe(t *testing.T, config types.Config, s Secrets) string {
+func describe(t *testing.T, config types.Config, c *cluster.Cluster, s Secrets) string {
 	t.Helper()
 	hash, err := s.CAHash()
 	require.NoError(t, err)
-	hide := []string{hash, "<CA hash>", s.ServiceAccount.Public, "<service-account public key>\n",
-		string(s.ServiceAccount.Key), "<service-account private key>\n"}
-	for _, p := range s.pairs() {
-		hide = append(hide, p.pair.Certificate, "<"+p.name+" certificate>\n", string(p.pair.Key), "<"+p.name+" private key>\n")
+	hide := []string{hash, "<CA hash>"}
+	for name, text := range everySecret(t, c, s) {
+		hide = append(hide, text, "<"+name+">\n")
 	}
 	var b bytes.Buffer
 	for _, d := range config.Storage.Directories {
@@ -114,10 +114,12 @@ func describe(t *testing.T, config types.Config, s Secrets) string {
 func TestRenderGolden(t *testing.T) {
 	s := testSecrets(t)
 	for _, test := range []struct{ cluster, node string }{
-		{"single", "master-1"}, {"everything", "master-1"}, {"everything", "worker-1"},
+		{"single", "master-1"}, {"everything", "master-1"}, {"everything", "worker-1"}, {"everything", "lb-1"},
+		{"external-etcd", "master-2"}, {"external-etcd", "etcd-1"}, {"co-located", "master-1"},
 	} {
 		t.Run(test.cluster+"-"+test.node, func(t *testing.T) {
-			got := describe(t, render(t, load(t, test.cluster), test.node, s), s)
+			c := load(t, test.cluster)
+			got := describe(t, render(t, c, test.node, s), c, s)
 			file := "testdata/" + test.cluster + "-" + test.node + ".golden"
 			if *update {
 				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
@@ -127,64 +129,6 @@ func TestRenderGolden(t *testing.T) {
 			assert.Equal(t, string(want), got, "accept a change with: go test ./ignition -update")
 			assert.NotContains(t, got, "-----BEGIN")
 		})
-	}
-}
-
-// No role gets a key that it has no use for, and node.json lists exactly what
-// the role gets.
-func TestSecretsOfEachRoleAreMinimal(t *testing.T) {
-	s := testSecrets(t)
-	const dir = "/etc/kubernetes/pki/"
-	master := []string{dir + "ca.crt", dir + "ca.key", dir + "front-proxy-ca.crt", dir + "front-proxy-ca.key", dir + "sa.key", dir + "sa.pub", dir + "etcd/ca.crt"}
-	stacked := append(slices.Clone(master), dir+"etcd/ca.key")
-	external := append(slices.Clone(master), dir+"apiserver-etcd-client.crt", dir+"apiserver-etcd-client.key")
-	publicCA := []string{"/etc/imgbuild/ca.crt"}
-	ca, front, sa, etcd, client := s.CA.Key, s.FrontProxyCA.Key, s.ServiceAccount.Key, s.EtcdCA.Key, s.EtcdClient.Key
-
-	for _, test := range []struct {
-		cluster, node string
-		files         []string
-		keys          []Key
-	}{
-		{"single", "master-1", stacked, []Key{ca, front, sa, etcd}},
-		{"everything", "master-2", stacked, []Key{ca, front, sa, etcd}},
-		{"external-etcd", "master-1", external, []Key{ca, front, sa, client}},
-		{"external-etcd", "etcd-1", publicCA, nil},
-		{"everything", "lb-1", publicCA, nil},
-		{"everything", "worker-1", publicCA, nil},
-		{"everything", "rook-1", publicCA, nil},
-		{"everything", "harbor-1", publicCA, nil},
-	} {
-		t.Run(test.cluster+"-"+test.node, func(t *testing.T) {
-			config := render(t, load(t, test.cluster), test.node, s)
-			files := written(t, config)
-			n, err := node.Decode([]byte(files[node.Path]))
-			require.NoError(t, err)
-			assert.ElementsMatch(t, test.files, n.Secrets)
-
-			all := strings.Join(slices.Collect(mapValues(files)), "\n")
-			assert.Equal(t, len(test.keys), strings.Count(all, "PRIVATE KEY-----")/2)
-			for _, key := range test.keys {
-				assert.Contains(t, all, string(key))
-			}
-			for _, f := range config.Storage.Files {
-				isPEM := strings.Contains(files[f.Path], "-----BEGIN")
-				assert.Equal(t, slices.Contains(n.Secrets, f.Path), isPEM, f.Path)
-				if strings.Contains(files[f.Path], "PRIVATE KEY") {
-					assert.Equal(t, 0o600, *f.Mode, f.Path)
-				}
-			}
-		})
-	}
-}
-
-func mapValues(m map[string]string) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for _, v := range m {
-			if !yield(v) {
-				return
-			}
-		}
 	}
 }
 

@@ -3,6 +3,7 @@ package lab
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Files in a machine's directory, which is QEMU's working directory: the paths
@@ -26,6 +27,8 @@ type hardware struct {
 	KVM  bool
 	// Netdev is QEMU's -netdev without its id.
 	Netdev string
+	// Now is the host's time, of which the machine's is Node.Clock ahead.
+	Now time.Time
 }
 
 // argv is the command line of a machine's QEMU.
@@ -37,6 +40,10 @@ func argv(h hardware) []string {
 	accel, cpu := []string{"-accel", "tcg,thread=multi"}, "max"
 	if h.KVM {
 		accel, cpu = []string{"-accel", "kvm"}, "host"
+		if h.Node.Clock != 0 {
+			// Linux would ask KVM, which tells the host's time.
+			cpu += ",kvmclock=off"
+		}
 	}
 	args := []string{
 		qemu, "-name", title(h.Lab, h.Node.Name),
@@ -63,6 +70,9 @@ func argv(h hardware) []string {
 		// systemd's EFI stub appends it to the UKI's own command line.
 		"-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="+escape(kernelArguments(h.KVM)),
 	)
+	if h.Node.Clock != 0 {
+		args = append(args, "-rtc", "base="+h.Now.Add(h.Node.Clock).UTC().Format("2006-01-02T15:04:05"))
+	}
 	if len(h.Node.Ignition) > 0 {
 		args = append(args, "-fw_cfg", "name=opt/com.coreos/config,file=/proc/self/fd/"+strconv.Itoa(ignitionFD))
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -37,6 +38,13 @@ func TestArgv(t *testing.T) {
 	golden(t, "testdata/argv-kvm-user.golden", lines(argv(hardware{
 		Lab: "demo", Node: node, KVM: true, Netdev: "socket,mcast=239.255.1.2:20003,localaddr=127.0.0.1",
 	})))
+	node.Clock = -time.Hour
+	for name, kvm := range map[string]bool{"clock-tcg": false, "clock-kvm": true} {
+		golden(t, "testdata/argv-"+name+".golden", lines(argv(hardware{
+			Lab: "demo", Node: node, KVM: kvm, Netdev: "tap,ifname=t525400770011,script=no,downscript=no",
+			Now: time.Date(2026, 3, 1, 1, 30, 15, 999, time.FixedZone("CET", 3600)),
+		})))
+	}
 	node.Ignition = nil
 	assert.NotContains(t, argv(hardware{Node: node}), "-fw_cfg")
 }

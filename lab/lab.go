@@ -58,6 +58,9 @@ type Node struct {
 	MemoryMiB int64
 	// DiskBytes is the size of the disk; the image's own where that is larger.
 	DiskBytes int64
+	// Clock is how far its clock is ahead of the host's when it gets its power;
+	// less than 0 is behind.
+	Clock time.Duration
 }
 
 // Start gives a machine its power; it is no error if it has it already, which
@@ -155,7 +158,7 @@ func (l *Lab) start(ctx context.Context, n Node) (started bool, err error) {
 		return false, err
 	}
 	spec := spec{
-		Argv:     argv(hardware{Lab: l.Name, Node: n, KVM: KVMUsable(), Netdev: netdev}),
+		Argv:     argv(hardware{Lab: l.Name, Node: n, KVM: KVMUsable(), Netdev: netdev, Now: time.Now()}),
 		Ignition: n.Ignition,
 	}
 	if err := m.powerOn(ctx, network.enter(l.Supervisor), spec); err != nil {

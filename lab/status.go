@@ -61,15 +61,11 @@ type Check struct {
 
 // Status reads what is known of these nodes; only names and roles are used.
 func (l *Lab) Status(nodes []Node) (Status, error) {
-	status := Status{Nodes: []NodeStatus{}, ServiceTest: ServiceTest{Checks: []Check{}}}
+	var followers []*follower
 	for _, n := range nodes {
-		f := l.follow(n)
-		if _, err := f.next(); err != nil {
-			return Status{}, err
-		}
-		status.add(f)
+		followers = append(followers, l.follow(n))
 	}
-	return status, nil
+	return statusOf(followers)
 }
 
 func (s *Status) add(f *follower) {

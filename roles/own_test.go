@@ -51,7 +51,7 @@ func TestOwnRole(t *testing.T) {
 	})
 	names, err := s.Names()
 	require.NoError(t, err)
-	assert.Equal(t, []string{"gpu", "master"}, names)
+	assert.Subset(t, names, []string{"gpu", "master", "worker"})
 
 	cl := small()
 	p, err := s.Resolve(cl, "gpu", lockOf(t, s, cl, "gpu"), agent)
@@ -87,7 +87,9 @@ func TestOwnRoleReplacesOurs(t *testing.T) {
 	assert.Contains(t, p.Cmdline, "iommu=pt")
 	names, err := s.Names()
 	require.NoError(t, err)
-	assert.Equal(t, []string{"master"}, names)
+	ours, err := Source{}.Names()
+	require.NoError(t, err)
+	assert.Equal(t, ours, names)
 }
 
 // TestOwnBase adds a distribution release, which no Go code knows either.
@@ -115,7 +117,7 @@ func TestBrokenOwnRole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := ownFolder(t, map[string]string{"own/role.yaml": c.role})
 			l := Lock{}
-			if _, err := s.load("own", "none"); err == nil {
+			if _, err := s.load("own", small()); err == nil {
 				l = lockOf(t, s, small(), "own")
 			}
 			_, err := s.Resolve(small(), "own", l, agent)
@@ -131,6 +133,31 @@ func TestNewSource(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
 	_, err = NewSource(file)
 	assert.ErrorContains(t, err, "not a directory")
+}
+
+// TestPartsThatTheClusterChooses: words in the names of parts.
+func TestPartsThatTheClusterChooses(t *testing.T) {
+	s := ownFolder(t, map[string]string{
+		"own/role.yaml":                       "parts: [\"net-{cni}-{balancer}\"]\ndisk: {esp: 1, root: 1, verity: 1, state: 1}\n",
+		"parts/net-flannel-none/part.yaml":    "enable: [none.service]\n",
+		"parts/net-none-keepalived/part.yaml": "enable: [keepalived.service]\n",
+	})
+	for _, test := range []struct {
+		cni  string
+		lb   cluster.LoadBalancer
+		want string
+	}{
+		{"flannel", cluster.LoadBalancer{}, "none.service"},
+		{"flannel", cluster.LoadBalancer{Mode: cluster.LBKeepalived}, "none.service"},
+		{"flannel", cluster.LoadBalancer{Mode: cluster.LBExternal, CoLocated: true}, "none.service"},
+		{"none", cluster.LoadBalancer{Mode: cluster.LBKeepalived, CoLocated: true}, "keepalived.service"},
+	} {
+		cl := small()
+		cl.Kubernetes.CNI, cl.LoadBalancer = test.cni, test.lb
+		r, err := s.load("own", cl)
+		require.NoError(t, err)
+		assert.Equal(t, []string{test.want}, r.Enable)
+	}
 }
 
 // TestTreesOfTwoRoles asks for each tree once, however many roles share it.
@@ -150,7 +177,9 @@ func TestNamesThatAreNoRoles(t *testing.T) {
 	})
 	names, err := s.Names()
 	require.NoError(t, err)
-	assert.Equal(t, []string{"master"}, names)
+	ours, err := Source{}.Names()
+	require.NoError(t, err)
+	assert.Equal(t, ours, names)
 	for name, want := range map[string]string{
 		"base":      "role base: no such role: imgbuild itself uses this name, choose another one",
 		"boot":      "role boot: no such role: imgbuild itself uses this name, choose another one",

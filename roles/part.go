@@ -11,6 +11,7 @@ import (
 
 	"imgbuild/builder/disk"
 	"imgbuild/builder/rootfs"
+	"imgbuild/cluster"
 )
 
 // Part is one part.yaml, and what role.yaml shares with it.
@@ -45,8 +46,7 @@ type Role struct {
 	Name string `yaml:"-"`
 	// Description is one line for people.
 	Description string `yaml:"description"`
-	// Parts are folders below parts/. In their names "{cni}" stands for
-	// kubernetes.cni of cluster.yaml.
+	// Parts are folders below parts/. Their names may have what words gives.
 	Parts []string    `yaml:"parts"`
 	Disk  disk.Layout `yaml:"disk"`
 	Part  `yaml:",inline"`
@@ -62,8 +62,19 @@ var roleName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 // is, and two are folders beside the roles'.
 var taken = []string{"base", "boot", "bases", "parts"}
 
+// words are what the names of parts take from cluster.yaml: "{cni}" is
+// kubernetes.cni, "{balancer}" is keepalived where masters balance the API
+// among themselves, else none.
+func words(c *cluster.Cluster) *strings.Replacer {
+	balancer := "none"
+	if lb := c.LoadBalancer; lb.CoLocated && lb.Mode == cluster.LBKeepalived {
+		balancer = string(lb.Mode)
+	}
+	return strings.NewReplacer("{cni}", c.Kubernetes.CNI, "{balancer}", balancer)
+}
+
 // load reads a role with all its parts merged: parts first, the role's own last.
-func (s Source) load(name, cni string) (Role, error) {
+func (s Source) load(name string, c *cluster.Cluster) (Role, error) {
 	r := Role{Name: name}
 	if !roleName.MatchString(name) {
 		return r, fmt.Errorf("role %q: %w: expected a-z, 0-9 and -, with a letter or digit at both ends", name, errNoRole)
@@ -85,7 +96,7 @@ func (s Source) load(name, cni string) (Role, error) {
 	}
 	r.Part = Part{Packages: map[string][]string{}}
 	for _, p := range r.Parts {
-		part, err := s.part(strings.ReplaceAll(p, "{cni}", cni))
+		part, err := s.part(words(c).Replace(p))
 		if err != nil {
 			return r, fmt.Errorf("role %s: %w", name, err)
 		}

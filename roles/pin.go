@@ -87,7 +87,7 @@ func (s Source) wanted(cl *cluster.Cluster, names []string) (map[string]wantedTr
 	}}
 	based := map[string]bool{}
 	for _, name := range names {
-		r, err := s.load(name, cl.Kubernetes.CNI)
+		r, err := s.load(name, cl)
 		if err != nil {
 			return nil, err
 		}

@@ -24,7 +24,7 @@ const AgentName = "imgbuild-firstboot"
 // Resolve decides everything about the image of a role and does nothing: the
 // same cluster, role, lock and agent give the same Plan.
 func (s Source) Resolve(c *cluster.Cluster, role string, l Lock, agent components.Component) (builder.Plan, error) {
-	r, err := s.load(role, c.Kubernetes.CNI)
+	r, err := s.load(role, c)
 	if err != nil {
 		return builder.Plan{}, err
 	}

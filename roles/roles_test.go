@@ -6,6 +6,8 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,6 +16,7 @@ import (
 	"imgbuild/builder"
 	"imgbuild/builder/components"
 	"imgbuild/builder/packages"
+	"imgbuild/builder/rootfs"
 	"imgbuild/cluster"
 )
 
@@ -52,16 +55,24 @@ func lockOf(t *testing.T, s Source, cl *cluster.Cluster, names ...string) Lock {
 	return l
 }
 
-func TestResolveMaster(t *testing.T) {
-	l := lockOf(t, Source{}, small(), "master")
-	p, err := Source{}.Resolve(small(), "master", l, agent)
-	require.NoError(t, err)
-	again, err := Source{}.Resolve(small(), "master", l, agent)
-	require.NoError(t, err)
-	assert.Equal(t, p.Hash(), again.Hash(), "the same cluster, lock and agent give the same plan")
+func TestResolveGolden(t *testing.T) {
+	for _, role := range []string{"master", "worker"} {
+		t.Run(role, func(t *testing.T) {
+			l := lockOf(t, Source{}, small(), role)
+			p, err := Source{}.Resolve(small(), role, l, agent)
+			require.NoError(t, err)
+			again, err := Source{}.Resolve(small(), role, l, agent)
+			require.NoError(t, err)
+			assert.Equal(t, p.Hash(), again.Hash(), "the same cluster, lock and agent give the same plan")
+			golden(t, role, p)
+		})
+	}
+}
 
-	// What is in the files is in this folder to be read; the golden file says
-	// which there are.
+// golden compares the plan of a role with its file. What is in the files is in
+// this folder to be read; the golden file says which there are.
+func golden(t *testing.T, role string, p builder.Plan) {
+	t.Helper()
 	for i := range p.Files {
 		p.Files[i].Data = nil
 	}
@@ -73,7 +84,7 @@ func TestResolveMaster(t *testing.T) {
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
 	require.NoError(t, e.Encode(p))
-	file := filepath.Join("testdata", "master.plan.json")
+	file := filepath.Join("testdata", role+".plan.json")
 	if *update {
 		require.NoError(t, os.WriteFile(file, got.Bytes(), 0o644))
 		return
@@ -83,10 +94,44 @@ func TestResolveMaster(t *testing.T) {
 	assert.Equal(t, string(want), got.String(), "accept a change with: go test ./roles -update")
 }
 
+// TestWorkerIsAMasterWithoutControlPlane: what both have is the same, so that
+// they share layers; what a worker lacks are the images of the control plane.
+func TestWorkerIsAMasterWithoutControlPlane(t *testing.T) {
+	l := lockOf(t, Source{}, small(), "master", "worker")
+	plan := func(role string) (builder.Plan, []string) {
+		p, err := Source{}.Resolve(small(), role, l, agent)
+		require.NoError(t, err)
+		var refs []string
+		for _, img := range p.Images {
+			refs = append(refs, img.Ref)
+		}
+		return p, refs
+	}
+	master, onMaster := plan("master")
+	worker, onWorker := plan("worker")
+	assert.Equal(t, []string{
+		"ghcr.io/flannel-io/flannel:v0.28.4", "registry.k8s.io/coredns/coredns:v1.14.2",
+		"registry.k8s.io/kube-proxy:v1.36.3", "registry.k8s.io/pause:3.10.2",
+	}, onWorker)
+	assert.Subset(t, onMaster, onWorker)
+	assert.Equal(t, master.Packages.Base, worker.Packages.Base)
+	assert.Equal(t, master.Packages.Boot, worker.Packages.Boot)
+	assert.Equal(t, l.Trees["debian-13/master"].Want, l.Trees["debian-13/worker"].Want)
+	fromComponents := func(p builder.Plan) []rootfs.File {
+		return slices.DeleteFunc(slices.Clone(p.Files), func(f rootfs.File) bool { return f.From == "" })
+	}
+	assert.Equal(t, fromComponents(master), fromComponents(worker))
+	assert.Equal(t, master.Initramfs, worker.Initramfs)
+	assert.Equal(t, master.BootFiles, worker.BootFiles)
+}
+
 func TestUnknownRole(t *testing.T) {
 	_, err := Source{}.Resolve(small(), "mster", Lock{}, agent)
 	assert.True(t, IsUnknownRole(err))
-	assert.EqualError(t, err, "role mster: no such role; there are: master")
+	ours, namesErr := Source{}.Names()
+	require.NoError(t, namesErr)
+	assert.EqualError(t, err, "role mster: no such role; there are: "+strings.Join(ours, ", "))
+	assert.Subset(t, ours, []string{"master", "worker"})
 }
 
 func TestWhatCannotBeResolved(t *testing.T) {

@@ -106,6 +106,9 @@ func syntaxError(data []byte) error {
 
 // check compares the shape of valid JSON with the type that it is for.
 func (p *problems) check(data []byte, path string, t reflect.Type) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	got, want := kindOf(data), kindFor(t)
 	// Go writes a nil slice or map as null.
 	if got == "null" && (t.Kind() == reflect.Slice || t.Kind() == reflect.Map) {
@@ -228,6 +231,9 @@ func kindOf(data []byte) string {
 
 // kindFor names the JSON value that a field of Node or Image has.
 func kindFor(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	switch t.Kind() {
 	case reflect.Struct, reflect.Map:
 		return "an object"

@@ -8,8 +8,25 @@ package node
 // Version is the only accepted value of the field version.
 const Version = "imgbuild/node/v1"
 
-// Path is where Ignition leaves the file on a node.
-const Path = "/etc/imgbuild/node.json"
+// Where Ignition leaves what a node is given besides kubeadm's own files. Each
+// secret among them is in Node.Secrets too.
+const (
+	// Path is node.json itself.
+	Path = "/etc/imgbuild/node.json"
+	// CAPath is the cluster's public CA on nodes that run neither masters nor
+	// etcd. It is not in kubeadm's folder: kubeadm refuses to join a worker that
+	// has it there.
+	CAPath = "/etc/imgbuild/ca.crt"
+	// TokenPath is the bootstrap token of a node that joins with one:
+	// "id.secret" and a line feed.
+	TokenPath = "/etc/imgbuild/token"
+	// VRRPPath is the password of the balancers among themselves: one line of 8
+	// letters, which is all that VRRP takes.
+	VRRPPath = "/etc/imgbuild/vrrp"
+	// EtcdPKI is the folder of ca.crt and of the pairs server and peer of a node
+	// of role etcd.
+	EtcdPKI = "/etc/etcd/pki"
+)
 
 // Node is the identity of one machine and what it needs to join its cluster.
 // It holds no secret: those are files of their own, see Secrets.
@@ -27,6 +44,16 @@ type Node struct {
 	Topology   string     `json:"topology"`
 	Endpoint   Endpoint   `json:"endpoint"`
 	Kubernetes Kubernetes `json:"kubernetes"`
+	// Masters are all nodes of role master, the init master first.
+	Masters []Peer `json:"masters"`
+	// Etcd are the nodes of role etcd, in the cluster's order; none where masters
+	// run etcd themselves.
+	Etcd []Peer `json:"etcd,omitempty"`
+	// Joining are the names of the nodes that join with a token of their own:
+	// every Kubernetes node that is no master. Only masters are told.
+	Joining []string `json:"joining,omitempty"`
+	// Balancer is set where this node balances the API.
+	Balancer *Balancer `json:"balancer,omitempty"`
 	// CAHash is kubeadm's discovery pin of the cluster CA: "sha256:<hex>" of
 	// its SubjectPublicKeyInfo.
 	CAHash string `json:"caHash"`
@@ -45,6 +72,28 @@ type Node struct {
 type Endpoint struct {
 	Host string `json:"host"`
 	Port int    `json:"port"`
+}
+
+// Peer is another node, or this one among its like.
+type Peer struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+}
+
+// Balancer is what haproxy and keepalived of a node are told. The servers are
+// the masters.
+type Balancer struct {
+	// Port that haproxy listens on for the API.
+	Port int `json:"port"`
+	// VIP is the address that keepalived moves, PrefixLength its subnet's.
+	VIP          string `json:"vip"`
+	PrefixLength int    `json:"prefixLength"`
+	// RouterID is VRRP's virtual_router_id, 1 to 255.
+	RouterID int `json:"routerID"`
+	// Priority is VRRP's, 1 to 254; the highest that is alive has the VIP.
+	Priority int `json:"priority"`
+	// Peers are the addresses of the other balancers.
+	Peers []string `json:"peers"`
 }
 
 // Kubernetes is what kubeadm is told.

@@ -36,9 +36,7 @@ func (n Node) Validate() error {
 	p.label("cluster", n.Cluster)
 	p.label("name", n.Name)
 	p.label("role", n.Role)
-	if a, err := netip.ParseAddr(n.Address); err != nil || !a.Is4() {
-		p.addf("address", "expected an IPv4 address such as 10.77.0.11, got %q", n.Address)
-	}
+	p.address("address", n.Address)
 	if mac, err := net.ParseMAC(n.MAC); err != nil || len(mac) != 6 || mac[0]&1 != 0 {
 		p.addf("mac", "expected six bytes such as 52:54:00:77:00:11, got %q", n.MAC)
 	}
@@ -49,9 +47,7 @@ func (n Node) Validate() error {
 	if !isHost(n.Endpoint.Host) {
 		p.addf("endpoint.host", "expected an address or a DNS name, got %q", n.Endpoint.Host)
 	}
-	if n.Endpoint.Port < 1 || n.Endpoint.Port > 65535 {
-		p.addf("endpoint.port", "expected 1 to 65535, got %d", n.Endpoint.Port)
-	}
+	p.number("endpoint.port", n.Endpoint.Port, 1, 65535)
 	n.Kubernetes.validate(p)
 	if digest, found := strings.CutPrefix(n.CAHash, "sha256:"); !found || !isSHA256(digest) {
 		p.addf("caHash", "expected sha256: and 64 hex digits, got %q", n.CAHash)
@@ -59,11 +55,61 @@ func (n Node) Validate() error {
 	if _, err := time.Parse(time.RFC3339, n.NotBefore); err != nil {
 		p.addf("notBefore", "expected a time such as 2026-01-02T15:04:05Z, got %q", n.NotBefore)
 	}
+	n.neighbours(p)
 	p.secrets(n.Secrets)
 	p.labels(n.Labels)
 	p.duration("timeouts.api", n.Timeouts.API)
 	p.duration("timeouts.etcd", n.Timeouts.Etcd)
 	return p.err()
+}
+
+// neighbours checks what the node knows of others.
+func (n Node) neighbours(p *problems) {
+	if len(n.Masters) == 0 {
+		p.addf("masters", "expected at least one")
+	}
+	p.peers("masters", n.Masters)
+	p.peers("etcd", n.Etcd)
+	if external := n.Topology == "external-etcd"; external != (len(n.Etcd) > 0) {
+		p.addf("etcd", "expected nodes with topology external-etcd and no other, got %d with %s", len(n.Etcd), n.Topology)
+	}
+	for i, name := range n.Joining {
+		p.label(fmt.Sprintf("joining[%d]", i), name)
+	}
+	if n.Balancer != nil {
+		n.Balancer.validate(p)
+	}
+}
+
+func (b Balancer) validate(p *problems) {
+	p.number("balancer.port", b.Port, 1, 65535)
+	p.address("balancer.vip", b.VIP)
+	p.number("balancer.prefixLength", b.PrefixLength, 1, 32)
+	p.number("balancer.routerID", b.RouterID, 1, 255)
+	p.number("balancer.priority", b.Priority, 1, 254)
+	for i, a := range b.Peers {
+		p.address(fmt.Sprintf("balancer.peers[%d]", i), a)
+	}
+}
+
+func (p *problems) peers(field string, list []Peer) {
+	for i, peer := range list {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		p.label(at+".name", peer.Name)
+		p.address(at+".address", peer.Address)
+	}
+}
+
+func (p *problems) address(field, value string) {
+	if a, err := netip.ParseAddr(value); err != nil || !a.Is4() {
+		p.addf(field, "expected an IPv4 address such as 10.77.0.11, got %q", value)
+	}
+}
+
+func (p *problems) number(field string, value, least, most int) {
+	if value < least || value > most {
+		p.addf(field, "expected %d to %d, got %d", least, most, value)
+	}
 }
 
 func (k Kubernetes) validate(p *problems) {

@@ -33,6 +33,7 @@ const help = `imgbuild-firstboot makes a node a member of its cluster.
 
   imgbuild-firstboot run                        what systemd starts at every boot
   imgbuild-firstboot status [-o text|json]      what it has done in this boot and what it waits for
+  imgbuild-firstboot tokens                     on a master: renews the tokens of nodes that have not joined
   imgbuild-firstboot version                    print the version
 
 The exit code is 0 when the command did what it says, 1 when it failed, and 2
@@ -61,6 +62,11 @@ func run(ctx context.Context, args []string, host *firstboot.Host, stdout, stder
 			return usage(stderr, "run takes no arguments")
 		}
 		return report(stderr, firstboot.Run(ctx, host, agentVersion()))
+	case "tokens":
+		if len(args) > 0 {
+			return usage(stderr, "tokens takes no arguments")
+		}
+		return report(stderr, firstboot.Tokens(ctx, host))
 	case "status":
 		return status(args, host, stdout, stderr)
 	case "version", "--version":

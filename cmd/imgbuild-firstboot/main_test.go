@@ -34,6 +34,8 @@ func TestCommandLines(t *testing.T) {
 		"":               {exitUsage, "expected a command"},
 		"walk":           {exitUsage, `unknown command "walk"`},
 		"run fast":       {exitUsage, "run takes no arguments"},
+		"tokens now":     {exitUsage, "tokens takes no arguments"},
+		"tokens":         {exitFailed, "without an Ignition config"},
 		"status now":     {exitUsage, "status takes no arguments"},
 		"status -x":      {exitUsage, "-x"},
 		"status -o yaml": {exitUsage, "expected text or json"},

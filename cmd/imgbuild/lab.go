@@ -103,22 +103,23 @@ func openLab(a *app) (*lab.Lab, *cluster.Cluster, error) {
 	return l, c, nil
 }
 
-// selectNodes are the named nodes in the order of the file, or all.
+// selectNodes are the named nodes in the order of the names, each once, or all.
 func selectNodes(c *cluster.Cluster, names []string) ([]cluster.Node, error) {
 	if len(names) == 0 {
 		return c.Nodes, nil
 	}
-	var known []string
 	var nodes []cluster.Node
-	for _, n := range c.Nodes {
-		known = append(known, n.Name)
-		if slices.Contains(names, n.Name) {
-			nodes = append(nodes, n)
-		}
-	}
-	for _, name := range names {
-		if !slices.Contains(known, name) {
+	for i, name := range names {
+		n, ok := c.Node(name)
+		if !ok {
+			var known []string
+			for _, n := range c.Nodes {
+				known = append(known, n.Name)
+			}
 			return nil, usageError{fmt.Errorf("no node is named %q: the nodes are %s", name, strings.Join(known, ", "))}
+		}
+		if !slices.Contains(names[:i], name) {
+			nodes = append(nodes, n)
 		}
 	}
 	return nodes, nil

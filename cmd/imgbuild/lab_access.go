@@ -36,9 +36,13 @@ func newLabKubectlCmd(a *app) *cobra.Command {
 		Use:   "kubectl -- ARG…",
 		Short: "Run kubectl in the lab's network, as an administrator",
 		Long: `Kubectl runs kubectl inside the network of the lab with a certificate made for
-this one run. It needs root, as only then the host is part of that network.`,
-		Example: "  imgbuild lab kubectl -- get pods -A",
-		Args:    cobra.MinimumNArgs(1),
+this one run. It needs root, as only then the host is part of that network.
+
+It asks the cluster's endpoint, which may be an address that the load balancers
+hold. Where none of them is alive, name a master.`,
+		Example: `  imgbuild lab kubectl -- get pods -A
+  imgbuild lab kubectl -- --server https://10.77.0.11:6443 get nodes`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, c, err := openLab(a)
 			if err != nil {
@@ -61,6 +65,6 @@ this one run. It needs root, as only then the host is part of that network.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&program, "kubectl", "", "`PATH` of kubectl (default $IMGBUILD_KUBECTL, else the one in $PATH)")
+	cmd.Flags().StringVar(&program, "kubectl", "", "`PATH` of kubectl (default $IMGBUILD_KUBECTL, else that of imgbuild.lock)")
 	return cmd
 }

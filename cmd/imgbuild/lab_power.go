@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -35,18 +36,23 @@ func newLabKillCmd(a *app) *cobra.Command {
 
 func newLabStartCmd(a *app) *cobra.Command {
 	var flags labFlags
+	var clock time.Duration
 	cmd := &cobra.Command{
 		Use:   "start NODE",
 		Short: "Give a machine its power back",
 		Long: `Start gives a machine its power, with the disk that it had. It returns as soon
-as the machine runs; imgbuild lab up waits for the cluster.`,
-		Example: "  imgbuild lab start master-1",
-		Args:    cobra.ExactArgs(1),
+as the machine runs; imgbuild lab up waits for the cluster.
+
+With --clock the machine's clock is wrong by that much, until its power is cut.`,
+		Example: `  imgbuild lab start master-1
+  imgbuild lab start worker-1 --clock -1h`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, node, err := oneMachine(cmd.Context(), a, args, flags)
 			if err != nil {
 				return err
 			}
+			node.Clock = clock
 			started, err := l.Start(cmd.Context(), node)
 			if err != nil {
 				return err
@@ -55,6 +61,7 @@ as the machine runs; imgbuild lab up waits for the cluster.`,
 		},
 	}
 	flags.add(cmd)
+	cmd.Flags().DurationVar(&clock, "clock", 0, "how far its clock is ahead, such as 48h, or behind, such as -1h: an `OFFSET`")
 	return cmd
 }
 

@@ -56,7 +56,7 @@ func labLock(ctx context.Context, a *app, c *cluster.Cluster, rolesDir string) e
 	if err != nil {
 		return err
 	}
-	names, err := rolesOf(c, s)
+	names, err := a.rolesOf(c, s)
 	if err != nil {
 		return err
 	}

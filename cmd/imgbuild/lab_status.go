@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 func newLabStatusCmd(a *app) *cobra.Command {
 	var output string
+	var watch bool
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what each machine is doing",
@@ -28,15 +30,27 @@ consoles. With -o json it prints one object; a time that was not reached is null
    "serviceTest": {"passed": false, "checks": [{"name", "passed", "detail"}]}}
 
 A node that has given up also has "stopped", the reason. Status exits with 0
-whatever the nodes do.`,
+whatever the nodes do.
+
+With --watch it goes on until every node is Ready, or until Ctrl-C. A terminal
+shows one table that changes in its place; elsewhere each change of a node is a
+line.`,
+		Example: `  imgbuild lab status --watch
+  imgbuild lab status -o json`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
 				return usageError{fmt.Errorf("--output %s: expected text or json", output)}
+			}
+			if watch && output == "json" {
+				return usageError{errors.New("--watch is for people: it goes with --output text only")}
 			}
 			l, c, err := openLab(a)
 			if err != nil {
 				return err
+			}
+			if watch {
+				return watchLab(cmd.Context(), a, l, identities(c))
 			}
 			status, err := l.Status(identities(c))
 			if err != nil {
@@ -52,6 +66,7 @@ whatever the nodes do.`,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "`text|json`")
+	cmd.Flags().BoolVar(&watch, "watch", false, "go on until every node is Ready")
 	return cmd
 }
 

@@ -29,10 +29,11 @@ up may be run again, also after Ctrl-C, which leaves the machines running.
 It fails at once when a node stops by itself or loses its power, and says why.
 After a failure the machines stay as they are, unless --keep=false.
 
-With --nodes it starts and waits for these only; the service test is waited for
-when that is every node of the cluster.`,
+With --nodes it starts and waits for these only, in the order given; the service
+test is waited for when that is every node of the cluster. Without KVM the next
+machine gets its power when the agent of the last one runs.`,
 		Example: `  imgbuild lab up
-  imgbuild lab up --nodes lb-1,master-1 --timeout 10m`,
+  imgbuild lab up --nodes worker-1,lb-1,master-1 --timeout 10m`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, c, err := openLab(a)
@@ -51,7 +52,7 @@ when that is every node of the cluster.`,
 		},
 	}
 	flags.add(cmd)
-	cmd.Flags().StringSliceVar(&names, "nodes", nil, "only these `NODES`, separated by commas")
+	cmd.Flags().StringSliceVar(&names, "nodes", nil, "only these `NODES`, separated by commas, in this order")
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Minute, "give up after this `TIME`")
 	cmd.Flags().BoolVar(&keep, "keep", true, "keep the machines after a failure")
 	return cmd

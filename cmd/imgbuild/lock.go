@@ -42,7 +42,7 @@ images stay the same.`,
 			if err != nil {
 				return err
 			}
-			names, err := rolesOf(c, s)
+			names, err := a.rolesOf(c, s)
 			if err != nil {
 				return err
 			}
@@ -78,22 +78,32 @@ func lock(ctx context.Context, a *app, out io.Writer, c *cluster.Cluster, s role
 	return err
 }
 
-// rolesOf are the roles of a cluster's nodes that can be built, sorted.
-func rolesOf(c *cluster.Cluster, s roles.Source) ([]string, error) {
+// rolesOf are the roles of a cluster's nodes that can be built, sorted. It says
+// which cannot.
+func (a *app) rolesOf(c *cluster.Cluster, s roles.Source) ([]string, error) {
 	known, err := s.Names()
 	if err != nil {
 		return nil, err
 	}
-	var names []string
+	var names, others []string
 	for _, n := range c.Nodes {
 		if slices.Contains(known, string(n.Role)) {
 			names = append(names, string(n.Role))
+		} else {
+			others = append(others, string(n.Role))
 		}
 	}
-	slices.Sort(names)
-	names = slices.Compact(names)
-	if len(names) == 0 {
+	if names = distinct(names); len(names) == 0 {
 		return nil, errNoRoles
 	}
+	if others = distinct(others); len(others) > 0 {
+		a.log.Warn("left out: cluster.yaml has nodes of roles that this imgbuild cannot build images of", "roles", others)
+	}
 	return names, nil
+}
+
+// distinct is the list sorted, each once.
+func distinct(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
 }

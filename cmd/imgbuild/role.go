@@ -34,6 +34,9 @@ func newRoleCmd(a *app) *cobra.Command {
 image holds no name, address or secret of any machine: those come with its
 Ignition config at the first boot.
 
+With all it builds the role of every node of cluster.yaml. What roles have in
+common, such as the base and Kubernetes, is made once.
+
 It leaves in the output folder, per role: ROLE.raw (or the formats asked for),
 ROLE.manifest.json and ROLE.spdx.json. Where they are there already and nothing
 has changed, it does nothing. It needs root.
@@ -70,7 +73,7 @@ func buildRoles(cmd *cobra.Command, a *app, c *cluster.Cluster, names []string, 
 		if err != nil {
 			return err
 		}
-		if names, err = rolesOf(c, s); err != nil {
+		if names, err = a.rolesOf(c, s); err != nil {
 			return err
 		}
 	}

@@ -58,6 +58,7 @@ func commands(a *app) []*cobra.Command {
 		newInspectCmd(a),
 		newSecretsCmd(a),
 		newIgnitionCmd(a),
+		newTokenCmd(a),
 		newLabCmd(a),
 	}
 }

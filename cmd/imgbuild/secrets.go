@@ -29,6 +29,11 @@ They are made once and kept in CLUSTER-NAME.secrets.age beside cluster.yaml,
 encrypted with age (https://age-encryption.org). Their clear text is never
 written to this machine's disk.
 
+What single nodes have of their own, which are the tokens that workers join
+with, the certificates of etcd machines and the balancers' password, is derived
+from them whenever it is needed. So a node may be added to cluster.yaml at any
+time: render its config, and see imgbuild token.
+
 The age identity is the file $IMGBUILD_AGE_IDENTITY, or
 ~/.config/imgbuild/identity.txt. It is made where there is none. Keep a copy:
 nothing else decrypts the secrets.
