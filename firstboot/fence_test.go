@@ -172,25 +172,19 @@ func TestAnInterruptedFirstInitGoesOnAsInit(t *testing.T) {
 			f.file(scheduler, "")
 		},
 		"empty super-admin": func(f *fake, _ *fakeCluster) { f.kubeadmFiles(); f.file(superAdmin, "") },
-		"etcd's log, no super-admin, no manifests": func(f *fake, c *fakeCluster) {
+		"etcd's log, no super-admin, no manifests": func(f *fake, _ *fakeCluster) {
 			f.kubeadmFiles()
 			f.remove(superAdmin)
 			f.remove(manifests)
-			// What its repair makes the kubelet starts.
-			f.programs["systemctl"] = func(cmd Command) error {
-				if cmd.String() == "systemctl start kubelet.service" && f.host.exists(manifests+"/etcd.yaml") {
-					founded(f, c)
-				}
-				return nil
-			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, c := newHA(t, "master-1", "stacked")
 			founder(f, c)
 			spoil(f, c)
-			require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
+			require.NoError(t, Run(t.Context(), f.host, "v0.1.0"), "%s", f.console.String())
 			assert.NotContains(t, f.console.String(), "joining instead")
+			assert.Equal(t, 1, kubeadmRuns(f))
 			assert.Contains(t, f.console.String(), "imgbuild: ready (up ")
 			assert.NoFileExists(t, f.host.path(superAdmin))
 		})

@@ -19,6 +19,7 @@ func founder(f *fake, c *fakeCluster) {
 		f.kubeadmFiles()
 		if strings.HasPrefix(cmd.String(), "kubeadm init phase") {
 			f.remove(superAdmin)
+			c.reach(f.node.Address + ":6443")
 			return nil
 		}
 		if f.node.Topology == "external-etcd" {

@@ -20,12 +20,22 @@ func (m *machine) kubeletDone(ctx context.Context) (bool, error) {
 // runKubelet starts the kubelet, and before it repairs what that needs where
 // kubeadm could not.
 func (m *machine) runKubelet(ctx context.Context) error {
-	if faults := m.faults(); len(faults) > 0 {
-		if err := m.revive(ctx, faults); err != nil {
-			return err
-		}
+	faults := m.faults()
+	if len(faults) == 0 {
+		return m.startKubelet(ctx)
 	}
-	return m.startKubelet(ctx)
+	if err := m.revive(ctx, faults); err != nil {
+		return err
+	}
+	if err := m.startKubelet(ctx); err != nil {
+		return err
+	}
+	// Repaired files look like those of a finished init, see initDone. The API
+	// tells whether they are.
+	if m.node.InitMaster && !m.host.joinedEtcd() {
+		return m.host.wait(ctx, apiLimit, m.askAPI)
+	}
+	return nil
 }
 
 func (m *machine) startKubelet(ctx context.Context) error {
