@@ -6,6 +6,11 @@
 # Arguments: REF CONFIG-DIGEST pairs, in the order of N.
 set -eu
 PATH=/mnt/bin:$PATH
+# The archives of an image's layers are synced to the disk by containerd and
+# removed right after: they are in memory instead, those of one image at a time.
+content=/mnt/store/io.containerd.content.v1.content
+mkdir /run/content
+ln -s /run/content $content
 containerd --config /mnt/bake.toml --log-level warn &
 daemon=$!
 ctr="ctr --address /run/bake/containerd.sock --namespace k8s.io"
@@ -28,9 +33,11 @@ while [ $# -gt 0 ]; do
     for name in "$ref" "$config"; do
         $ctr images label "$name" io.cri-containerd.image=managed io.cri-containerd.pinned=pinned > /dev/null
     done
+    # A collection of garbage, at once: what is unpacked needs no archive of itself.
+    $ctr content prune references > /dev/null
     n=$((n + 1))
 done
-# A collection of garbage, at once: what is unpacked needs no archive of itself.
-$ctr content prune references > /dev/null
 kill $daemon
 wait $daemon || true
+rm $content
+cp -R /run/content $content
