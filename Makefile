@@ -1,6 +1,7 @@
 # Two commands do everything, set-up included:
 #   make image ROLE=master   builds the image of a role into out/
 #   make test                everything that a clean machine must pass
+#   make test-ha             clusters of many machines, hours without KVM
 # The fast loop is `make check`. `make bench` measures, see docs/performance.md.
 GO ?= go
 ROLE ?= master
@@ -15,7 +16,7 @@ DIRS := builder cluster cmd firstboot ignition lab roles test
 # A change of any of these makes another lock.
 LOCKED := $(wildcard roles/*/role.yaml roles/parts/*/part.yaml roles/bases/*.yaml builder/components/*/*.yaml builder/components/*/module.* builder/components/*/main.go)
 
-.PHONY: all build image check test bench format vet shell static unit host-packages test-packages bench-packages
+.PHONY: all build image check test test-ha bench format vet shell static unit host-packages test-packages bench-packages
 
 all: build
 
@@ -39,6 +40,10 @@ check: format vet static unit
 # One package at a time: emulated machines and compilers share the cores.
 test: test-packages format vet static shell build
 	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -p 1 -timeout 80m ./...
+
+# Clusters of many machines: lost masters, balancers and members of etcd.
+test-ha: test-packages build
+	IMGBUILD_TEST_ROOT=1 IMGBUILD_TEST_HA=1 $(GO) test -count=1 -v -timeout 6h -run 'TestStackedCluster|TestExternalEtcdCluster' ./test
 
 # Alone on the machine, as root. The tables go to standard output.
 bench: bench-packages build

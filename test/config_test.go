@@ -55,15 +55,21 @@ func TestAWrongConfigStopsWithOneLine(t *testing.T) {
 	}
 }
 
-// rewrite changes a config as its reader would see it.
-func rewrite(t *testing.T, file string, change func(*testing.T, *ignition.Config)) {
+func readConfig(t *testing.T, file string) ignition.Config {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	require.NoError(t, err)
 	var c ignition.Config
 	require.NoError(t, json.Unmarshal(data, &c))
+	return c
+}
+
+// rewrite changes a config as its reader would see it.
+func rewrite(t *testing.T, file string, change func(*testing.T, *ignition.Config)) {
+	t.Helper()
+	c := readConfig(t, file)
 	change(t, &c)
-	data, err = json.Marshal(c)
+	data, err := json.Marshal(c)
 	require.NoError(t, err)
 	require.NoError(t, rendered.WriteFile(t.Context(), file, data))
 }

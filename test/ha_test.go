@@ -1,0 +1,106 @@
+package test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestStackedCluster powers on six machines in random order, the worker two days
+// before the others and one master with a clock that is an hour late, and then
+// takes machines away.
+func TestStackedCluster(t *testing.T) {
+	masters := []string{"master-1", "master-2", "master-3"}
+	w := newHA(t, "stacked", machine{"lb-1", "lb", 21}, machine{"lb-2", "lb", 22},
+		machine{"master-1", "master", 11}, machine{"master-2", "master", 12}, machine{"master-3", "master", 13}, machine{"worker-1", "worker", 31})
+
+	const days = 48 * time.Hour
+	order := w.shuffled("worker-1")
+	for _, name := range order {
+		ahead := days
+		switch name {
+		case "worker-1":
+			ahead = 0
+		case "master-3":
+			ahead = days - time.Hour
+		}
+		w.start(name, ahead)
+		w.awaitOf(name, 0, `imgbuild: agent start `, 30*time.Minute)
+	}
+	w.awaitOf("worker-1", 0, `imgbuild: phase api retry \(waiting for the API at `+endpoint, time.Minute)
+	w.upAll(order)
+	s := w.status()
+	assert.True(t, s.ServiceTest.Passed)
+	checks := ""
+	for _, c := range s.ServiceTest.Checks {
+		checks += c.Name + " "
+		assert.True(t, c.Passed, c.Name)
+	}
+	t.Log("service test: " + checks)
+	cluster := w.clusterID()
+	w.works(cluster, masters)
+
+	t.Run("the balancer with the API's address is lost", func(t *testing.T) {
+		holder := w.holder()
+		t.Logf("%s is lost: the API does not answer for %s", holder, w.gap(func() { w.must("lab", "kill", holder) }))
+		require.NotEqual(t, holder, w.holder())
+		w.must("lab", "start", holder, "--images", w.images)
+		w.upAll(w.names(""))
+		w.works(cluster, masters)
+	})
+
+	t.Run("the first master is installed anew", func(t *testing.T) {
+		w.must("lab", "reimage", "master-1", "--images", w.images)
+		w.upAll(w.names(""))
+		assert.Contains(t, w.consoleOf("master-1"), "imgbuild: joining instead of making a cluster")
+		assert.NotContains(t, w.consoleOf("master-1"), "imgbuild: kubeadm addons")
+		w.works(cluster, masters)
+	})
+
+	t.Run("two masters are lost at once", func(t *testing.T) {
+		w.must("lab", "kill", "master-2")
+		w.must("lab", "kill", "master-3")
+		w.must("lab", "start", "master-3", "--images", w.images)
+		w.must("lab", "start", "master-2", "--images", w.images)
+		w.upAll(w.names(""))
+		w.works(cluster, masters)
+	})
+
+	t.Run("the power of a joining master is cut in each phase", func(t *testing.T) {
+		w.must("lab", "reimage", "master-3", "--images", w.images)
+		from := 0
+		for _, moment := range []string{`imgbuild: phase join start`, `imgbuild: kubeadm preflight `, `imgbuild: kubeadm control-plane-prepare `,
+			`imgbuild: kubeadm kubelet-start `, `imgbuild: kubeadm etcd-join `, `imgbuild: phase api start`, `imgbuild: phase node start`} {
+			_, at := w.awaitOf("master-3", from, moment+`|imgbuild: ready `, 30*time.Minute)
+			if strings.Contains(w.consoleOf("master-3")[from:at], "imgbuild: ready ") {
+				t.Logf("no cut at %q: it was done before", moment)
+				break
+			}
+			w.must("lab", "kill", "master-3")
+			from = len(w.consoleOf("master-3"))
+			w.must("lab", "start", "master-3", "--images", w.images)
+		}
+		w.upAll(w.names(""))
+		w.works(cluster, masters)
+	})
+}
+
+// TestExternalEtcdCluster is the same with etcd on machines of its own.
+func TestExternalEtcdCluster(t *testing.T) {
+	members := []string{"etcd-1", "etcd-2", "etcd-3"}
+	w := newHA(t, "external-etcd", machine{"etcd-1", "etcd", 41}, machine{"etcd-2", "etcd", 42}, machine{"etcd-3", "etcd", 43},
+		machine{"lb-1", "lb", 21}, machine{"master-1", "master", 11}, machine{"master-2", "master", 12}, machine{"worker-1", "worker", 31})
+	w.upAll(w.shuffled())
+	assert.True(t, w.status().ServiceTest.Passed)
+	cluster := w.clusterID()
+	w.works(cluster, members)
+
+	t.Run("a member of etcd is installed anew", func(t *testing.T) {
+		w.must("lab", "reimage", "etcd-2", "--images", w.images)
+		w.upAll(w.names(""))
+		w.works(cluster, members)
+	})
+}
