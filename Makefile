@@ -64,7 +64,7 @@ unit:
 
 shell:
 	shellcheck --severity=warning ignition/dracut/90imgbuild/*.sh builder/images/bake.sh builder/components/refresh.sh \
-		roles/parts/balancer-keepalived/rootfs/usr/lib/imgbuild/haproxy-alive roles/parts/etcd/rootfs/usr/lib/imgbuild/etcd-snapshot \
+		roles/parts/balancer-keepalived/rootfs/usr/lib/imgbuild/haproxy-alive roles/parts/etcd-snapshots/rootfs/usr/lib/imgbuild/etcd-snapshot \
 		test/bench/mkosi.sh test/bench/roles/master/rootfs/usr/lib/imgbuild/import-images.sh
 
 # What building needs of the host, and what tests and the lab need besides.

@@ -120,7 +120,7 @@ func snapshots(t *testing.T, e *etcdMachine) {
 	dir := filepath.Join(e.root, "var/lib/etcd-snapshots")
 	require.NoError(t, os.MkdirAll(dir, 0o700))
 	run := func(keep string) (string, error) {
-		script := "../roles/parts/etcd/rootfs/usr/lib/imgbuild/etcd-snapshot"
+		script := "../roles/parts/etcd-snapshots/rootfs/usr/lib/imgbuild/etcd-snapshot"
 		cmd := exec.CommandContext(t.Context(), "sh", script)
 		cmd.Env = append(os.Environ(), "PATH="+e.bin+":"+os.Getenv("PATH"), "KEEP="+keep, "SNAPSHOTS="+dir,
 			"DATA="+filepath.Join(e.root, "var/lib/etcd"), "PKI="+filepath.Join(e.root, contract.EtcdPKI), "ENDPOINT=https://"+e.loopback+":2379")
