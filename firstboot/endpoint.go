@@ -8,8 +8,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"imgbuild/cluster/node"
@@ -19,8 +21,12 @@ import (
 // busy may take seconds; a machine that is off takes what Dial gives it.
 const handshakeLimit = 10 * time.Second
 
-// errUnclear: something listens, and what it is was not said in time.
-var errUnclear = errors.New("it listens, but shows no certificate")
+var (
+	// errUnclear: something listens, and what it is was not said in time.
+	errUnclear = errors.New("it listens, but shows no certificate")
+	// errNobody: haproxy ends a connection that it has no server for.
+	errNobody = errors.New("a balancer answers, but no master behind it is ready")
+)
 
 // handshake is nil where a server with a certificate of the CA listens. A
 // balancer without a server behind it does not get that far, nor does another
@@ -38,8 +44,12 @@ func (m *machine) handshake(ctx context.Context, address string, ca *x509.Certif
 		return err
 	}
 	server := tls.Client(conn, &tls.Config{RootCAs: poolOf(ca), ServerName: host, MinVersion: tls.VersionTLS12})
-	if err = server.HandshakeContext(ctx); errors.Is(err, context.DeadlineExceeded) {
+	err = server.HandshakeContext(ctx)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return errUnclear
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return errNobody
 	}
 	return err
 }

@@ -119,6 +119,7 @@ func TestASilentServerIsUnclear(t *testing.T) {
 	}()
 	f.dial[testEndpoint+":6443"] = empty.Addr().String()
 	assert.Equal(t, sight{stacked: true}, f.machine().look(t.Context()))
+	assert.EqualError(t, f.machine().handshake(t.Context(), testEndpoint+":6443", f.cas["ca"].cert), "a balancer answers, but no master behind it is ready")
 }
 
 // A single master has nobody to ask, so it asks nobody.
