@@ -174,12 +174,18 @@ type SSH struct {
 	AuthorizedKeys []string `yaml:"authorizedKeys,omitempty"`
 }
 
-// Timeouts bound one attempt; attempts themselves are unlimited.
+// Timeouts say how patient nodes are with each other. Attempts themselves are
+// unlimited.
 type Timeouts struct {
 	// API is how long one kubeadm attempt waits for a control plane. Default 10m.
 	API Duration `yaml:"api,omitempty"`
 	// Etcd is how long one kubeadm attempt waits for etcd. Default 10m.
 	Etcd Duration `yaml:"etcd,omitempty"`
+	// Heartbeat is how often etcd's leader says that it lives; after ten times as
+	// long without a word the others elect another. Default 100ms, which is for
+	// machines that are never busy for a second. Where it is more, leases of the
+	// control plane and checks of the balancers are longer, too.
+	Heartbeat Duration `yaml:"heartbeat,omitempty"`
 }
 
 // RoleOptions changes what an image of a role is made from.

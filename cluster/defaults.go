@@ -13,6 +13,7 @@ const (
 	defaultVirtualRouterID = 51
 	coLocatedPort          = 8443
 	defaultTimeout         = Duration(10 * time.Minute)
+	defaultHeartbeat       = Duration(100 * time.Millisecond)
 	defaultLabCPUs         = 2
 	defaultLabMemory       = 4 * GiB
 	defaultLabDisk         = 20 * GiB
@@ -36,6 +37,7 @@ func (c *Cluster) setDefaults() {
 	}
 	or(&c.Timeouts.API, defaultTimeout)
 	or(&c.Timeouts.Etcd, defaultTimeout)
+	or(&c.Timeouts.Heartbeat, defaultHeartbeat)
 	or(&c.Lab.CPUs, defaultLabCPUs)
 	or(&c.Lab.Memory, defaultLabMemory)
 	or(&c.Lab.Disk, defaultLabDisk)

@@ -104,6 +104,7 @@ func refine(root *jsonschema.Schema) error {
 		}},
 		{"Timeouts", "api", func(s *jsonschema.Schema) { s.Default = d.Timeouts.API }},
 		{"Timeouts", "etcd", func(s *jsonschema.Schema) { s.Default = d.Timeouts.Etcd }},
+		{"Timeouts", "heartbeat", func(s *jsonschema.Schema) { s.Default = d.Timeouts.Heartbeat }},
 		{"RoleOptions", "base", func(s *jsonschema.Schema) { s.Enum = words(Bases()).Enum }},
 		{"Node", "name", func(s *jsonschema.Schema) { s.Pattern = dnsLabel.String() }},
 		{"Node", "cpus", func(s *jsonschema.Schema) { s.Minimum = "1" }},

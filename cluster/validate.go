@@ -146,14 +146,16 @@ func (v *checker) ssh() {
 }
 
 func (v *checker) timeouts() {
-	const least, most = 30 * time.Second, 24 * time.Hour
-	check := func(field string, d Duration) {
+	check := func(field string, d Duration, least, most time.Duration) {
 		if time.Duration(d) < least || time.Duration(d) > most {
 			v.errorf(field, "expected %s to %s, got %s", Duration(least), Duration(most), d)
 		}
 	}
-	check("timeouts.api", v.c.Timeouts.API)
-	check("timeouts.etcd", v.c.Timeouts.Etcd)
+	const least, most = 30 * time.Second, 24 * time.Hour
+	check("timeouts.api", v.c.Timeouts.API, least, most)
+	check("timeouts.etcd", v.c.Timeouts.Etcd, least, most)
+	// etcd takes no election timeout of more than 50 s.
+	check("timeouts.heartbeat", v.c.Timeouts.Heartbeat, time.Duration(defaultHeartbeat), 5*time.Second)
 }
 
 // packageName is Debian policy 5.6.1, with the capitals and underscores that

@@ -2,6 +2,7 @@ package firstboot
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -41,7 +42,7 @@ func etcdConfig(n node.Node, start etcdStart) ([]byte, error) {
 	}
 	client := etcdURL(n.Address, memberClientPort)
 	peer := etcdURL(n.Address, memberPeerPort)
-	text, err := yaml.Marshal(object{
+	config := object{
 		"name":                        n.Name,
 		"data-dir":                    etcdData,
 		"listen-client-urls":          client + "," + etcdURL("127.0.0.1", memberClientPort),
@@ -67,7 +68,9 @@ func etcdConfig(n node.Node, start etcdStart) ([]byte, error) {
 		"watch-progress-notify-interval": 5_000_000_000,
 		// A member whose disk was lost asks the others through it.
 		"enable-grpc-gateway": true,
-	})
+	}
+	maps.Copy(config, etcdPace(n))
+	text, err := yaml.Marshal(config)
 	if err != nil {
 		return nil, fmt.Errorf("etcd's configuration: %w", err)
 	}

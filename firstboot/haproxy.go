@@ -68,7 +68,6 @@ defaults
     mode tcp
     log global
     timeout connect 5s
-    timeout check 5s
     timeout client 24h
     timeout server 24h
     timeout tunnel 24h
@@ -104,6 +103,7 @@ backend masters
     option httpchk GET /readyz
     http-check expect status 200
 `)
+	fmt.Fprintf(&b, "    timeout check %s\n", readyTimeout(n))
 	fmt.Fprintf(&b, "    default-server check check-ssl verify required ca-file %s inter 5s fastinter 1s fall 3 rise 1 on-marked-down shutdown-sessions\n", caPath(n))
 	for _, master := range n.Masters {
 		fmt.Fprintf(&b, "    server %s %s\n", master.Name, hostPort(master.Address, apiPort))

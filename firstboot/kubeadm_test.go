@@ -19,6 +19,7 @@ func TestKubeadmConfig(t *testing.T) {
 	stacked.Kubernetes.MasterTaint = true
 	stacked.Kubernetes.CertSANs = []string{"api.example.com", "10.77.0.10"}
 	stacked.Labels = map[string]string{"rack": "a1", "example.com/zone": ""}
+	stacked.Timeouts.Heartbeat = "1s"
 	external := haNode("master-1", "external-etcd")
 	external.Kubernetes.MasterTaint = true
 	for name, render := range map[string]func() ([]byte, error){

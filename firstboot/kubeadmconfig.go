@@ -109,16 +109,11 @@ func clusterConfiguration(n node.Node) object {
 	if len(n.Etcd) > 0 {
 		config["etcd"] = object{"external": externalEtcd(n)}
 	}
-	if n.Topology == "single" {
-		// Nobody else could take over. A slow disk or a busy machine must not
-		// make them lose their lease, which makes them start again. (Without an
-		// election the controller manager gives a starting API 10 s only.)
-		alone := object{"extraArgs": []object{
-			{"name": "leader-elect-lease-duration", "value": "40s"},
-			{"name": "leader-elect-renew-deadline", "value": "30s"},
-			{"name": "leader-elect-retry-period", "value": "4s"},
-		}}
-		config["controllerManager"], config["scheduler"] = alone, alone
+	if args := etcdArgs(n); args != nil && len(n.Etcd) == 0 {
+		config["etcd"] = object{"local": object{"extraArgs": args}}
+	}
+	if args := leaseArgs(n); args != nil {
+		config["controllerManager"], config["scheduler"] = object{"extraArgs": args}, object{"extraArgs": args}
 	}
 	return config
 }

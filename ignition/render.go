@@ -160,7 +160,7 @@ func nodeFile(c *cluster.Cluster, n cluster.Node, s Secrets, secrets []butaneFil
 		Etcd:      peers(c.NodesOf(cluster.RoleEtcd)),
 		Joining:   joining(c, n),
 		Balancer:  balancer(c, n),
-		Timeouts:  node.Timeouts{API: c.Timeouts.API.String(), Etcd: c.Timeouts.Etcd.String()},
+		Timeouts:  node.Timeouts{API: c.Timeouts.API.String(), Etcd: c.Timeouts.Etcd.String(), Heartbeat: c.Timeouts.Heartbeat.String()},
 	}
 	if err := out.Validate(); err != nil {
 		return "", err

@@ -160,6 +160,7 @@ func (l *Lab) start(ctx context.Context, n Node) (started bool, err error) {
 	spec := spec{
 		Argv:     argv(hardware{Lab: l.Name, Node: n, KVM: KVMUsable(), Netdev: netdev, Now: time.Now()}),
 		Ignition: n.Ignition,
+		TimeAt:   l.timeAt(),
 	}
 	if err := m.powerOn(ctx, network.enter(l.Supervisor), spec); err != nil {
 		return false, fmt.Errorf("start %s: %w", n.Name, err)

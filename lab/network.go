@@ -60,6 +60,15 @@ func lastAddress(subnet netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
+// timeAt is where the lab's machines find a time server: at the gateway's
+// address, which is the host's. Without root the host is not in their network.
+func (l *Lab) timeAt() string {
+	if !l.network().root || !l.Gateway.IsValid() {
+		return ""
+	}
+	return netip.AddrPortFrom(l.Gateway, ntpPort).String()
+}
+
 // attach makes what a machine's interface is plugged into, and returns QEMU's
 // -netdev for it.
 func (n network) attach(ctx context.Context, mac string) (string, error) {

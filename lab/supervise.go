@@ -23,6 +23,8 @@ type spec struct {
 	Argv []string
 	// Ignition is in no file and on no command line.
 	Ignition []byte
+	// TimeAt is where the machines of the lab may ask for the time, if anywhere.
+	TimeAt string `json:",omitempty"`
 }
 
 // answerOn is what a supervisor writes once QEMU runs; anything else is the
@@ -80,6 +82,15 @@ func supervise(ctx context.Context, dir string, stdin io.Reader, stdout io.Write
 	closeAll(cmd.ExtraFiles)
 	if err != nil {
 		return fmt.Errorf("start QEMU: %w", err)
+	}
+	if s.TimeAt != "" {
+		timed, stop := context.WithCancel(ctx)
+		defer stop()
+		go func() {
+			if err := tellTime(timed, s.TimeAt); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}()
 	}
 	console := make(chan error, 1)
 	alive, dead := context.WithCancelCause(ctx)

@@ -9,25 +9,18 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestStackedCluster powers on six machines in random order, the worker two days
-// before the others and one master with a clock that is an hour late, and then
-// takes machines away.
+// TestStackedCluster powers on six machines in random order, the worker before
+// the others and with a clock that is two days late, and one master with a clock
+// that is an hour ahead. Then it takes machines away.
 func TestStackedCluster(t *testing.T) {
 	masters := []string{"master-1", "master-2", "master-3"}
 	w := newHA(t, "stacked", machine{"lb-1", "lb", 21}, machine{"lb-2", "lb", 22},
 		machine{"master-1", "master", 11}, machine{"master-2", "master", 12}, machine{"master-3", "master", 13}, machine{"worker-1", "worker", 31})
 
-	const days = 48 * time.Hour
 	order := w.shuffled("worker-1")
+	clocks := map[string]time.Duration{"worker-1": -48 * time.Hour, "master-3": time.Hour}
 	for _, name := range order {
-		ahead := days
-		switch name {
-		case "worker-1":
-			ahead = 0
-		case "master-3":
-			ahead = days - time.Hour
-		}
-		w.start(name, ahead)
+		w.start(name, clocks[name])
 		w.awaitOf(name, 0, `imgbuild: agent start `, 30*time.Minute)
 	}
 	w.awaitOf("worker-1", 0, `imgbuild: phase api retry \(waiting for the API at `+endpoint, time.Minute)

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -50,7 +49,7 @@ func newHA(t *testing.T, topology string, machines ...machine) *ha {
 	require.True(t, found)
 	head = strings.Replace(head, "name: demo", "name: "+w.name, 1)
 	// Emulated machines that share two cores are slow, not broken.
-	head = regexp.MustCompile(`(api|etcd): 10m`).ReplaceAllString(head, "$1: 40m")
+	head = strings.NewReplacer("api: 10m", "api: 40m", "etcd: 10m", "etcd: 40m", "heartbeat: 100ms", "heartbeat: 1s").Replace(head)
 	text := head + "\nnodes:\n"
 	for _, m := range machines {
 		text += fmt.Sprintf("  - {name: %s, role: %s, mac: %q, address: 10.77.0.%d}\n", m.name, m.role, m.mac(), m.number)

@@ -107,10 +107,12 @@ type Kubernetes struct {
 	MasterTaint   bool     `json:"masterTaint"`
 }
 
-// Timeouts of one kubeadm attempt.
+// Timeouts of one kubeadm attempt, and how patient nodes are with each other.
 type Timeouts struct {
 	API  string `json:"api"`
 	Etcd string `json:"etcd"`
+	// Heartbeat is etcd's; "" is its default, 100ms.
+	Heartbeat string `json:"heartbeat,omitempty"`
 }
 
 // ImagePath is where an image says what it is.

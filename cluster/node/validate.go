@@ -60,6 +60,9 @@ func (n Node) Validate() error {
 	p.labels(n.Labels)
 	p.duration("timeouts.api", n.Timeouts.API)
 	p.duration("timeouts.etcd", n.Timeouts.Etcd)
+	if n.Timeouts.Heartbeat != "" {
+		p.duration("timeouts.heartbeat", n.Timeouts.Heartbeat)
+	}
 	return p.err()
 }
 

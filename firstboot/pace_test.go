@@ -1,0 +1,27 @@
+package firstboot
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestPace(t *testing.T) {
+	n := testNode()
+	n.Topology = "stacked"
+	assert.Empty(t, etcdArgs(n), "etcd's own default")
+	assert.Empty(t, leaseArgs(n), "Kubernetes' own default")
+	assert.Equal(t, "5s", readyTimeout(n).String())
+
+	n.Timeouts.Heartbeat = "1s"
+	assert.Equal(t, []object{argument("election-timeout", "10000"), argument("heartbeat-interval", "1000")}, etcdArgs(n))
+	assert.Equal(t, []object{
+		argument("leader-elect-lease-duration", "1m0s"),
+		argument("leader-elect-renew-deadline", "45s"),
+		argument("leader-elect-retry-period", "6s"),
+	}, leaseArgs(n))
+	assert.Equal(t, "10s", readyTimeout(n).String())
+
+	n.Topology, n.Timeouts.Heartbeat = "single", ""
+	assert.Len(t, leaseArgs(n), 3, "nobody else could take over")
+}
