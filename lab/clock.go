@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -22,6 +23,20 @@ const (
 	receiveAt  = 32
 	transmitAt = 40
 )
+
+// startClock tells the time at an address, or nowhere where it is empty, until
+// what it returns is called. A machine runs as well without.
+func startClock(ctx context.Context, address string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	if address != "" {
+		go func() {
+			if err := tellTime(ctx, address); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}()
+	}
+	return cancel
+}
 
 // tellTime answers who asks for the time at an address of the host's side, as a
 // time server of the network would, until ctx ends. Every machine's supervisor

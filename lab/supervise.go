@@ -83,15 +83,7 @@ func supervise(ctx context.Context, dir string, stdin io.Reader, stdout io.Write
 	if err != nil {
 		return fmt.Errorf("start QEMU: %w", err)
 	}
-	if s.TimeAt != "" {
-		timed, stop := context.WithCancel(ctx)
-		defer stop()
-		go func() {
-			if err := tellTime(timed, s.TimeAt); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
-		}()
-	}
+	defer startClock(ctx, s.TimeAt)()
 	console := make(chan error, 1)
 	alive, dead := context.WithCancelCause(ctx)
 	go func() {
