@@ -43,6 +43,7 @@ func joinConfig(n node.Node, o joinOptions) ([]byte, error) {
 			"caCertHashes":      []string{n.CAHash},
 		}}
 	}
+	usePatches(n, config)
 	if len(o.skip) > 0 {
 		config["skipPhases"] = o.skip
 	}

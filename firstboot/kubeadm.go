@@ -16,6 +16,9 @@ var token = regexp.MustCompile(`\b[a-z0-9]{6}\.[a-z0-9]{16}\b`)
 // kubeadm runs it to its end. Its output goes to the journal line by line, and
 // the time between two of its [tags] to the console.
 func (m *machine) kubeadm(ctx context.Context, args ...string) error {
+	if err := m.writePatches(); err != nil {
+		return err
+	}
 	steps := &kubeadmSteps{console: m.console, now: m.host.Now}
 	var complaint bytes.Buffer
 	stdout := &lineWriter{line: steps.line}

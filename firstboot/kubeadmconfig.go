@@ -46,7 +46,7 @@ func kubeadmConfig(n node.Node, ignore []string) ([]byte, error) {
 }
 
 func initConfiguration(n node.Node, ignore []string) object {
-	return object{
+	config := object{
 		"apiVersion": kubeadmAPI,
 		"kind":       "InitConfiguration",
 		// kubeadm always makes a token. Nobody ever sees this one, so it
@@ -57,6 +57,8 @@ func initConfiguration(n node.Node, ignore []string) object {
 		"nodeRegistration": registration(n, ignore),
 		"timeouts":         timeouts(n),
 	}
+	usePatches(n, config)
+	return config
 }
 
 // registration is what the node is called and how its kubelet runs.

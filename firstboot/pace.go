@@ -1,8 +1,11 @@
 package firstboot
 
 import (
+	"fmt"
 	"strconv"
 	"time"
+
+	"sigs.k8s.io/yaml"
 
 	"imgbuild/cluster/node"
 )
@@ -59,5 +62,53 @@ func leaseArgs(n node.Node) []object {
 
 // readyTimeout is how long a balancer waits for a master's answer.
 func readyTimeout(n node.Node) time.Duration { return max(5*time.Second, election(n)) }
+
+// patchesPath is a folder of patches for the static pods that kubeadm writes.
+const patchesPath = "/run/imgbuild/patches"
+
+// patches are merged into kubeadm's static pods (kubeadm's documentation,
+// "Customizing with patches"): file names and content. The kubelet kills a
+// program that does not answer its probe for some 80 s. One that only had no
+// processor is slower still when it starts again, so its time grows with the
+// heartbeat. None where that is normal.
+func patches(n node.Node) map[string]object {
+	slow := int64(heartbeat(n) / normalHeartbeat)
+	if slow < 2 || n.Role != roleMaster {
+		return nil
+	}
+	all := map[string]object{}
+	for _, name := range staticPods(n.Topology) {
+		all[name+"+strategic.yaml"] = object{
+			"apiVersion": "v1", "kind": "Pod",
+			"metadata": object{"name": name, "namespace": "kube-system"},
+			"spec": object{"containers": []object{{
+				"name":          name,
+				"livenessProbe": object{"failureThreshold": 8 * slow, "timeoutSeconds": min(15*slow, 60)},
+			}}},
+		}
+	}
+	return all
+}
+
+// writePatches writes them.
+func (m *machine) writePatches() error {
+	for name, patch := range patches(m.node) {
+		text, err := yaml.Marshal(patch)
+		if err != nil {
+			return fmt.Errorf("patch of a static pod: %w", err)
+		}
+		if err := m.host.write(patchesPath+"/"+name, text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// usePatches adds them to a configuration of kubeadm init or join.
+func usePatches(n node.Node, config object) {
+	if patches(n) != nil {
+		config["patches"] = object{"directory": patchesPath}
+	}
+}
 
 func argument(name, value string) object { return object{"name": name, "value": value} }

@@ -22,6 +22,14 @@ func TestPace(t *testing.T) {
 	}, leaseArgs(n))
 	assert.Equal(t, "10s", readyTimeout(n).String())
 
-	n.Topology, n.Timeouts.Heartbeat = "single", ""
+	all := patches(n)
+	assert.Len(t, all, 4)
+	assert.Equal(t, []object{{"name": "etcd", "livenessProbe": object{"failureThreshold": int64(80), "timeoutSeconds": int64(60)}}},
+		all["etcd+strategic.yaml"]["spec"].(object)["containers"])
+	n.Role = "worker"
+	assert.Empty(t, patches(n))
+
+	n.Role, n.Topology, n.Timeouts.Heartbeat = "master", "single", ""
+	assert.Empty(t, patches(n))
 	assert.Len(t, leaseArgs(n), 3, "nobody else could take over")
 }
