@@ -73,6 +73,7 @@ func (c *fakeCluster) up() {
 	delete(c.f.dial, c.f.node.Address+":6443")
 	delete(c.objects, "/api/v1/nodes/"+c.f.node.Name)
 	c.reach(testEndpoint + ":6443")
+	c.put(flannelPath, object{})
 }
 
 // joinFiles leaves what a whole kubeadm join leaves on a master.

@@ -162,17 +162,28 @@ func (m *machine) clusterClient(ctx context.Context) (*api, error) {
 		return nil, err
 	}
 	client := newAPI("https://"+m.endpoint(), who, m.host.Dial)
-	// What kubeadm init leaves last of what kubeadm join reads.
-	for _, path := range []string{
-		"/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
-		"/api/v1/namespaces/kube-system/configmaps/kubelet-config",
-		"/api/v1/namespaces/kube-public/configmaps/cluster-info",
-	} {
+	for _, path := range m.madeByTheFirst() {
 		if err := client.get(ctx, path, nil); err != nil {
 			return nil, fmt.Errorf("waiting for the first master to finish its init: %w", err)
 		}
 	}
 	return client, nil
+}
+
+// madeByTheFirst are objects without which nobody joins: what kubeadm init
+// leaves last of what kubeadm join reads, and the last that the first master
+// makes. Until then its one member of etcd has no other to wait for, which on a
+// slow machine is what decides.
+func (m *machine) madeByTheFirst() []string {
+	paths := []string{
+		"/api/v1/namespaces/kube-system/configmaps/kubeadm-config",
+		"/api/v1/namespaces/kube-system/configmaps/kubelet-config",
+		"/api/v1/namespaces/kube-public/configmaps/cluster-info",
+	}
+	if m.node.Kubernetes.CNI == "flannel" {
+		paths = append(paths, flannelPath)
+	}
+	return paths
 }
 
 // notAlive wants this node's object to be of no living node: kubeadm join

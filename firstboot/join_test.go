@@ -143,6 +143,8 @@ func TestAMasterWaits(t *testing.T) {
 		{"for the init to end", func(_ *fake, c *fakeCluster, _ *fakeEtcd) {
 			delete(c.objects, "/api/v1/namespaces/kube-public/configmaps/cluster-info")
 		}, "waiting for the first master to finish its init: "},
+		{"for the first master's add-ons", func(_ *fake, c *fakeCluster, _ *fakeEtcd) { delete(c.objects, flannelPath) },
+			"waiting for the first master to finish its init: "},
 		{"for its old node to be gone", func(_ *fake, c *fakeCluster, _ *fakeEtcd) {
 			c.nodeObject("master-2", "True", "an older boot", object{controlPlaneLabel: ""})
 		}, "waiting for the old node master-2 to be seen as not ready"},

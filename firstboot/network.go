@@ -11,6 +11,9 @@ import (
 // first file of the folder by name.
 const cniConfig = "/etc/cni/net.d/10-imgbuild.conflist"
 
+// flannelPath is the last object of the add-on flannel.
+const flannelPath = "/apis/apps/v1/namespaces/kube-flannel/daemonsets/kube-flannel-ds"
+
 // vxlanOverhead is what flannel's VXLAN takes of each packet.
 const vxlanOverhead = 50
 
