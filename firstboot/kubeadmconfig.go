@@ -94,6 +94,9 @@ func clusterConfiguration(n node.Node) object {
 	if len(n.Kubernetes.CertSANs) > 0 {
 		apiServer["certSANs"] = n.Kubernetes.CertSANs
 	}
+	if args := apiArgs(n); args != nil {
+		apiServer["extraArgs"] = args
+	}
 	config := object{
 		"apiVersion":           kubeadmAPI,
 		"kind":                 "ClusterConfiguration",

@@ -60,8 +60,18 @@ func leaseArgs(n node.Node) []object {
 	}
 }
 
+// apiArgs are how long an API server lets etcd answer before it calls itself
+// not ready, which takes it out of the balancers. 2 s is the default.
+func apiArgs(n node.Node) []object {
+	if heartbeat(n) == normalHeartbeat {
+		return nil
+	}
+	limit := max(2*time.Second, election(n)).String()
+	return []object{argument("etcd-healthcheck-timeout", limit), argument("etcd-readycheck-timeout", limit)}
+}
+
 // readyTimeout is how long a balancer waits for a master's answer.
-func readyTimeout(n node.Node) time.Duration { return max(5*time.Second, election(n)) }
+func readyTimeout(n node.Node) time.Duration { return max(5*time.Second, 2*election(n)) }
 
 // patchesPath is a folder of patches for the static pods that kubeadm writes.
 const patchesPath = "/run/imgbuild/patches"

@@ -20,7 +20,8 @@ func TestPace(t *testing.T) {
 		argument("leader-elect-renew-deadline", "45s"),
 		argument("leader-elect-retry-period", "6s"),
 	}, leaseArgs(n))
-	assert.Equal(t, "10s", readyTimeout(n).String())
+	assert.Equal(t, "20s", readyTimeout(n).String())
+	assert.Equal(t, []object{argument("etcd-healthcheck-timeout", "10s"), argument("etcd-readycheck-timeout", "10s")}, apiArgs(n))
 
 	all := patches(n)
 	assert.Len(t, all, 4)
