@@ -80,7 +80,8 @@ const patchesPath = "/run/imgbuild/patches"
 // "Customizing with patches"): file names and content. The kubelet kills a
 // program that does not answer its probe for some 80 s. One that only had no
 // processor is slower still when it starts again, so its time grows with the
-// heartbeat. None where that is normal.
+// heartbeat, as does the second between two questions whether it is ready: each
+// is a TLS handshake. None where the heartbeat is normal.
 func patches(n node.Node) map[string]object {
 	slow := int64(heartbeat(n) / normalHeartbeat)
 	if slow < 2 || n.Role != roleMaster {
@@ -88,13 +89,17 @@ func patches(n node.Node) map[string]object {
 	}
 	all := map[string]object{}
 	for _, name := range staticPods(n.Topology) {
+		container := object{
+			"name":          name,
+			"livenessProbe": object{"failureThreshold": 8 * slow, "timeoutSeconds": min(15*slow, 60)},
+		}
+		if name != "kube-controller-manager" { // it has none
+			container["readinessProbe"] = object{"periodSeconds": slow, "timeoutSeconds": min(15*slow, 60)}
+		}
 		all[name+"+strategic.yaml"] = object{
 			"apiVersion": "v1", "kind": "Pod",
 			"metadata": object{"name": name, "namespace": "kube-system"},
-			"spec": object{"containers": []object{{
-				"name":          name,
-				"livenessProbe": object{"failureThreshold": 8 * slow, "timeoutSeconds": min(15*slow, 60)},
-			}}},
+			"spec":     object{"containers": []object{container}},
 		}
 	}
 	return all

@@ -25,8 +25,13 @@ func TestPace(t *testing.T) {
 
 	all := patches(n)
 	assert.Len(t, all, 4)
-	assert.Equal(t, []object{{"name": "etcd", "livenessProbe": object{"failureThreshold": int64(80), "timeoutSeconds": int64(60)}}},
-		all["etcd+strategic.yaml"]["spec"].(object)["containers"])
+	assert.Equal(t, []object{{
+		"name":           "etcd",
+		"livenessProbe":  object{"failureThreshold": int64(80), "timeoutSeconds": int64(60)},
+		"readinessProbe": object{"periodSeconds": int64(10), "timeoutSeconds": int64(60)},
+	}}, all["etcd+strategic.yaml"]["spec"].(object)["containers"])
+	manager := all["kube-controller-manager+strategic.yaml"]["spec"].(object)["containers"].([]object)
+	assert.NotContains(t, manager[0], "readinessProbe", "it has none that could be changed")
 	n.Role = "worker"
 	assert.Empty(t, patches(n))
 
