@@ -43,7 +43,7 @@ func (e etcdMember) String() string {
 	return e.Name
 }
 
-func peerURL(address string) string { return "https://" + hostPort(address, etcdPeerPort) }
+func peerURL(address string) string { return etcdURL(address, etcdPeerPort) }
 
 // etcd is the cluster's etcd: this node's own member first, where it has one.
 func (m *machine) etcd() (*etcdAPI, error) {
@@ -81,7 +81,7 @@ func (m *machine) etcd() (*etcdAPI, error) {
 	}
 	client := &etcdAPI{}
 	for _, a := range addresses {
-		server := newAPI("https://"+hostPort(a, etcdClientPort), who, m.host.Dial)
+		server := newAPI(etcdURL(a, etcdClientPort), who, m.host.Dial)
 		server.what = "etcd"
 		client.servers = append(client.servers, server)
 	}

@@ -11,9 +11,7 @@ import (
 )
 
 const (
-	etcdConfigPath   = "/etc/etcd/etcd.yaml"
-	memberClientPort = 2379
-	memberPeerPort   = 2380
+	etcdConfigPath = "/etc/etcd/etcd.yaml"
 	// etcdQuota is etcd's own default, said aloud. It may be raised to 8 GiB, what
 	// etcd's documentation calls the most for a normal machine ("System
 	// limits"); memory and the snapshots' disk have to grow with it.
@@ -38,14 +36,14 @@ func etcdConfig(n node.Node, start etcdStart) ([]byte, error) {
 	}
 	var cluster []string
 	for _, member := range start.members {
-		cluster = append(cluster, member.Name+"="+etcdURL(member.Address, memberPeerPort))
+		cluster = append(cluster, member.Name+"="+peerURL(member.Address))
 	}
-	client := etcdURL(n.Address, memberClientPort)
-	peer := etcdURL(n.Address, memberPeerPort)
+	client := etcdURL(n.Address, etcdClientPort)
+	peer := peerURL(n.Address)
 	config := object{
 		"name":                        n.Name,
 		"data-dir":                    etcdData,
-		"listen-client-urls":          client + "," + etcdURL("127.0.0.1", memberClientPort),
+		"listen-client-urls":          client + "," + etcdURL("127.0.0.1", etcdClientPort),
 		"advertise-client-urls":       client,
 		"listen-peer-urls":            peer,
 		"initial-advertise-peer-urls": peer,

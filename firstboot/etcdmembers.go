@@ -2,11 +2,9 @@ package firstboot
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
 	"net/url"
 	"slices"
 	"time"
@@ -123,7 +121,7 @@ func (m *machine) listMembers(ctx context.Context, address string) ([]listedMemb
 // changeMembers calls etcd's Cluster service through its JSON gateway; every
 // answer has the members after the call. Format: etcd v3.6, rpc.swagger.json.
 func (m *machine) changeMembers(ctx context.Context, address, call string, body object) ([]listedMember, error) {
-	client, err := m.etcdClient("server", address, memberClientPort)
+	client, err := m.etcdClient("server", address, etcdClientPort)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +131,7 @@ func (m *machine) changeMembers(ctx context.Context, address, call string, body 
 	var answer struct {
 		Members []listedMember `json:"members"`
 	}
-	if err := client.do(ctx, http.MethodPost, "/v3/cluster/member/"+call, "application/json", body, &answer); err != nil {
+	if err := client.ask(ctx, "/v3/cluster/member/"+call, body, &answer); err != nil {
 		return nil, err
 	}
 	if len(answer.Members) == 0 {
@@ -145,7 +143,7 @@ func (m *machine) changeMembers(ctx context.Context, address, call string, body 
 // knownMembers is what a member tells its peers from its own disk, also while it
 // has no quorum: etcd itself asks so at a start.
 func (m *machine) knownMembers(ctx context.Context, address string) ([]listedMember, error) {
-	client, err := m.etcdClient("peer", address, memberPeerPort)
+	client, err := m.etcdClient("peer", address, etcdPeerPort)
 	if err != nil {
 		return nil, err
 	}
@@ -212,11 +210,10 @@ func (m *machine) etcdClient(pair, address string, port int) (*api, error) {
 	if err != nil {
 		return nil, fmt.Errorf("etcd's key: %w", err)
 	}
-	who := credentials{ca: x509.NewCertPool()}
+	who := credentials{ca: poolOf(ca)}
 	if who.client, err = checkPair(certificate, key, ca); err != nil {
 		return nil, Stop{fmt.Sprintf("%s/%s.crt %v: render the config of %s again and install it again", node.EtcdPKI, pair, err, m.node.Name)}
 	}
-	who.ca.AddCert(ca)
 	return newAPI(etcdURL(address, port), who, m.host.Dial), nil
 }
 
@@ -224,5 +221,5 @@ func (m *machine) etcdClient(pair, address string, port int) (*api, error) {
 func (m *machine) dialMember(ctx context.Context, member node.Peer) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	return m.host.Dial(ctx, "tcp", hostPort(member.Address, memberPeerPort))
+	return m.host.Dial(ctx, "tcp", hostPort(member.Address, etcdPeerPort))
 }

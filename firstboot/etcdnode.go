@@ -32,7 +32,7 @@ func (m *machine) etcdDone(ctx context.Context) (bool, error) {
 	if !m.active(ctx, etcdUnit) {
 		return false, nil
 	}
-	client, err := m.etcdClient("server", m.node.Address, memberClientPort)
+	client, err := m.etcdClient("server", m.node.Address, etcdClientPort)
 	if err != nil {
 		return false, err
 	}
@@ -66,7 +66,7 @@ func (m *machine) startEtcd(ctx context.Context) error {
 	if err := m.host.call(ctx, "systemctl", verb, etcdUnit); err != nil {
 		return err
 	}
-	client, err := m.etcdClient("server", m.node.Address, memberClientPort)
+	client, err := m.etcdClient("server", m.node.Address, etcdClientPort)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func etcdHealthy(ctx context.Context, client *api) error {
 
 // joinEtcd finds out how this member without data becomes one of its cluster.
 func (m *machine) joinEtcd(ctx context.Context) (etcdStart, error) {
-	own := etcdURL(m.node.Address, memberPeerPort)
+	own := peerURL(m.node.Address)
 	view, err := m.askMembers(ctx, own)
 	if err != nil {
 		return etcdStart{}, err

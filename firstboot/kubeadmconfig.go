@@ -113,8 +113,7 @@ func clusterConfiguration(n node.Node) object {
 	}
 	if len(n.Etcd) > 0 {
 		config["etcd"] = object{"external": externalEtcd(n)}
-	}
-	if args := etcdArgs(n); args != nil && len(n.Etcd) == 0 {
+	} else if args := etcdArgs(n); args != nil {
 		config["etcd"] = object{"local": object{"extraArgs": args}}
 	}
 	if args := leaseArgs(n); args != nil {
@@ -128,7 +127,7 @@ func clusterConfiguration(n node.Node) object {
 func externalEtcd(n node.Node) object {
 	var endpoints []string
 	for _, e := range n.Etcd {
-		endpoints = append(endpoints, "https://"+hostPort(e.Address, etcdClientPort))
+		endpoints = append(endpoints, etcdURL(e.Address, etcdClientPort))
 	}
 	return object{
 		"endpoints": endpoints,

@@ -14,7 +14,7 @@ func (m *machine) kubeletDone(ctx context.Context) (bool, error) {
 	if len(m.faults()) > 0 {
 		return !m.mustRevive(), nil
 	}
-	return m.host.call(ctx, "systemctl", "is-active", "--quiet", "kubelet.service") == nil, nil
+	return m.active(ctx, "kubelet.service"), nil
 }
 
 // runKubelet starts the kubelet, and before it repairs what that needs where

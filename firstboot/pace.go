@@ -2,7 +2,8 @@ package firstboot
 
 import (
 	"fmt"
-	"strconv"
+	"maps"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -35,10 +36,12 @@ func etcdArgs(n node.Node) []object {
 	if heartbeat(n) == normalHeartbeat {
 		return nil
 	}
-	return []object{
-		argument("election-timeout", strconv.FormatInt(election(n).Milliseconds(), 10)),
-		argument("heartbeat-interval", strconv.FormatInt(heartbeat(n).Milliseconds(), 10)),
+	var args []object
+	pace := etcdPace(n)
+	for _, name := range slices.Sorted(maps.Keys(pace)) {
+		args = append(args, argument(name, fmt.Sprint(pace[name])))
 	}
+	return args
 }
 
 // leaseArgs are how long the controller manager and the scheduler keep their
@@ -87,14 +90,15 @@ func patches(n node.Node) map[string]object {
 	if slow < 2 || n.Role != roleMaster {
 		return nil
 	}
+	timeout := min(15*slow, 60)
 	all := map[string]object{}
 	for _, name := range staticPods(n.Topology) {
 		container := object{
 			"name":          name,
-			"livenessProbe": object{"failureThreshold": 8 * slow, "timeoutSeconds": min(15*slow, 60)},
+			"livenessProbe": object{"failureThreshold": 8 * slow, "timeoutSeconds": timeout},
 		}
 		if name != "kube-controller-manager" { // it has none
-			container["readinessProbe"] = object{"periodSeconds": slow, "timeoutSeconds": min(15*slow, 60)}
+			container["readinessProbe"] = object{"periodSeconds": slow, "timeoutSeconds": timeout}
 		}
 		all[name+"+strategic.yaml"] = object{
 			"apiVersion": "v1", "kind": "Pod",

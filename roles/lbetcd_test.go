@@ -1,8 +1,6 @@
 package roles
 
 import (
-	"bytes"
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,32 +21,6 @@ func resolved(t *testing.T, role string) builder.Plan {
 	p, err := Source{}.Resolve(small(), role, lockOf(t, Source{}, small(), role), agent)
 	require.NoError(t, err)
 	return p
-}
-
-// TestResolveLBAndEtcd keeps their plans as golden files, as TestResolveMaster does.
-func TestResolveLBAndEtcd(t *testing.T) {
-	for _, role := range []string{"lb", "etcd"} {
-		p := resolved(t, role)
-		for i := range p.Files {
-			p.Files[i].Data = nil
-		}
-		for i := range p.BootFiles {
-			p.BootFiles[i].Data = nil
-		}
-		var got bytes.Buffer
-		e := json.NewEncoder(&got)
-		e.SetIndent("", "  ")
-		e.SetEscapeHTML(false)
-		require.NoError(t, e.Encode(p))
-		file := filepath.Join("testdata", role+".plan.json")
-		if *update {
-			require.NoError(t, os.WriteFile(file, got.Bytes(), 0o644))
-			continue
-		}
-		want, err := os.ReadFile(file)
-		require.NoError(t, err, "make it with: go test ./roles -update")
-		assert.Equal(t, string(want), got.String(), "accept a change with: go test ./roles -update")
-	}
 }
 
 // TestNothingOfKubernetes: neither role runs a container.

@@ -56,7 +56,7 @@ func lockOf(t *testing.T, s Source, cl *cluster.Cluster, names ...string) Lock {
 }
 
 func TestResolveGolden(t *testing.T) {
-	for _, role := range []string{"master", "worker"} {
+	for _, role := range []string{"master", "worker", "lb", "etcd"} {
 		t.Run(role, func(t *testing.T) {
 			l := lockOf(t, Source{}, small(), role)
 			p, err := Source{}.Resolve(small(), role, l, agent)

@@ -44,7 +44,7 @@ func newHA(t *testing.T, topology string, machines ...machine) *ha {
 	w := &ha{world: inFolder(t, t.TempDir(), topology), machines: machines}
 	require.NoError(t, w.buildPrograms())
 	w.downAtEnd(w.names("")...)
-	yaml := w.initial(topology)
+	yaml := w.must("init", "--topology", topology)
 	head, _, found := strings.Cut(yaml, "\nnodes:\n")
 	require.True(t, found)
 	head = strings.Replace(head, "name: demo", "name: "+w.name, 1)
@@ -59,12 +59,6 @@ func newHA(t *testing.T, topology string, machines ...machine) *ha {
 	w.must("lock")
 	w.must("role", "all", "--out", w.images)
 	return w
-}
-
-// initial is what imgbuild init proposes.
-func (w *world) initial(topology string) string {
-	w.t.Helper()
-	return w.must("init", "--topology", topology)
 }
 
 // names are those of the machines of a role, or of all.
