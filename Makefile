@@ -16,7 +16,7 @@ DIRS := builder cluster cmd firstboot ignition lab roles test
 # A change of any of these makes another lock.
 LOCKED := $(wildcard roles/*/role.yaml roles/parts/*/part.yaml roles/bases/*.yaml builder/components/*/*.yaml builder/components/*/module.* builder/components/*/main.go)
 
-.PHONY: all build image check test test-ha bench format vet shell static unit host-packages test-packages bench-packages
+.PHONY: all build image check test test-ha bench emulator format vet shell static unit host-packages test-packages bench-packages
 
 all: build
 
@@ -38,17 +38,23 @@ $(dir $(CLUSTER))imgbuild.lock: $(LOCKED) | build $(CLUSTER)
 check: format vet static unit
 
 # One package at a time: emulated machines and compilers share the cores.
-test: test-packages format vet static shell build
+test: emulator format vet static shell build
 	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -p 1 -timeout 80m ./...
 
 # Clusters of many machines: lost masters, balancers and members of etcd.
-test-ha: test-packages build
+test-ha: emulator build
 	IMGBUILD_TEST_ROOT=1 IMGBUILD_TEST_HA=1 $(GO) test -count=1 -v -timeout 6h -run 'TestStackedCluster|TestExternalEtcdCluster' ./test
 
 # Alone on the machine, as root. The tables go to standard output.
-bench: bench-packages build
+bench: bench-packages emulator build
 	@$(GO) build -o build/bench ./test/bench
 	@build/bench $(BENCH)
+
+# A QEMU that can emulate several processors, for the tests and for you.
+emulator: test-packages
+	test/qemu.sh build/qemu
+
+test test-ha bench: export PATH := $(CURDIR)/build/qemu:$(PATH)
 
 format:
 	@test -z "$$(gofmt -l $(wildcard $(DIRS)))" || { gofmt -d $(wildcard $(DIRS)); exit 1; }
@@ -65,12 +71,12 @@ unit:
 shell:
 	shellcheck --severity=warning ignition/dracut/90imgbuild/*.sh builder/images/bake.sh builder/components/refresh.sh \
 		roles/parts/balancer-keepalived/rootfs/usr/lib/imgbuild/haproxy-alive roles/parts/etcd-snapshots/rootfs/usr/lib/imgbuild/etcd-snapshot \
-		test/bench/mkosi.sh test/bench/roles/master/rootfs/usr/lib/imgbuild/import-images.sh
+		test/qemu.sh test/bench/mkosi.sh test/bench/roles/master/rootfs/usr/lib/imgbuild/import-images.sh
 
 # What building needs of the host, and what tests and the lab need besides.
 # Installed where that is possible, else said in one line.
 HOST_PACKAGES := debian-archive-keyring ca-certificates
-TEST_PACKAGES := shellcheck qemu-system-x86 qemu-utils ovmf iproute2 openssl haproxy keepalived systemd
+TEST_PACKAGES := shellcheck mmdebstrap qemu-system-x86 qemu-utils ovmf iproute2 openssl haproxy keepalived systemd
 BENCH_PACKAGES := mmdebstrap mtools qemu-system-x86 qemu-utils ovmf iproute2
 
 host-packages: PACKAGES := $(HOST_PACKAGES)

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sys/unix"
 
 	"imgbuild/builder/cache"
 	"imgbuild/builder/components"
@@ -50,7 +49,9 @@ func CheckFormats(formats []string) error {
 	return nil
 }
 
-// Builder executes plans. Its fields are set once; it runs one build at a time.
+// Builder executes plans. Builds of different roles may run side by side in one
+// cache and one output folder. The mode of what is made follows the process's
+// umask: it wants 022.
 type Builder struct {
 	Cache cache.Cache
 	// Self is the folder of imgbuild's own programs.
@@ -62,6 +63,10 @@ type Builder struct {
 	Output io.Writer
 	// Step is told each step that begins, of how many.
 	Step func(n, of int, name string)
+	// Written, where it is set, is called when all of the image is written and
+	// only reading it back is left, which needs little memory and no compiler: the
+	// moment to begin another.
+	Written func()
 }
 
 // Result is what a build left.
@@ -97,8 +102,6 @@ func (b Builder) Build(ctx context.Context, p Plan, out string, formats []string
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return Result{}, fmt.Errorf("make output folder: %w", err)
 	}
-	// Modes of what is made must not depend on who builds.
-	defer unix.Umask(unix.Umask(0o022))
 	dir, done, err := b.Cache.Scratch("build")
 	if err != nil {
 		return Result{}, err

@@ -259,6 +259,9 @@ func (r *run) raw() string { return filepath.Join(r.out, "."+r.plan.Role+".raw.p
 // state partition's structure has been checked when it was made; here its
 // content must still be the same.
 func (r *run) verify(ctx context.Context) error {
+	if r.Written != nil {
+		r.Written()
+	}
 	t := r.diskTools()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(r.image.Sync)

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -84,4 +85,27 @@ func virtualises(cpuinfo []byte) bool {
 		}
 	}
 	return false
+}
+
+// EmulatorFault says what is wrong with the host's QEMU where it has to emulate
+// several processors, or nothing. Before 8.1 it may translate code that another
+// processor is just changing, and the kernel panics of an int3 that it does not
+// know (QEMU's commit deba78709a).
+func EmulatorFault(ctx context.Context) string {
+	if KVMUsable() {
+		return ""
+	}
+	out, err := exec.CommandContext(ctx, qemu, "--version").Output()
+	if err != nil {
+		return "" // CheckHost tells what is missing
+	}
+	return emulatorFault(string(out))
+}
+
+func emulatorFault(said string) string {
+	var major, minor int
+	if _, err := fmt.Sscanf(said, "QEMU emulator version %d.%d", &major, &minor); err != nil || major > 8 || major == 8 && minor >= 1 {
+		return ""
+	}
+	return fmt.Sprintf("QEMU %d.%d may stop emulated machines of several CPUs with a kernel panic (int3), which 8.1 mends: use a newer one, or cpus: 1 where a role can do with it", major, minor)
 }

@@ -78,6 +78,14 @@ func TestCheckHostNamesPackages(t *testing.T) {
 	assert.NoError(t, checkHost(false, has("ip")), "only root has a network namespace")
 }
 
+func TestEmulatorFault(t *testing.T) {
+	assert.Contains(t, emulatorFault("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\n"), "QEMU 7.2 may stop")
+	assert.NotEmpty(t, emulatorFault("QEMU emulator version 8.0.4\n"))
+	assert.Empty(t, emulatorFault("QEMU emulator version 8.1.0\n"))
+	assert.Empty(t, emulatorFault("QEMU emulator version 10.0.13 (Debian)\n"))
+	assert.Empty(t, emulatorFault("something else"))
+}
+
 func TestVirtualises(t *testing.T) {
 	assert.True(t, virtualises([]byte("processor\t: 0\nflags\t\t: fpu vmx de\n")))
 	assert.True(t, virtualises([]byte("flags\t\t: svm\n")))

@@ -150,6 +150,9 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 	if err != nil {
 		return nil, err
 	}
+	if fault := lab.EmulatorFault(ctx); fault != "" && slices.ContainsFunc(nodes, func(n cluster.Node) bool { return max(n.CPUs, c.Lab.CPUs) > 1 }) {
+		a.log.Warn(fault)
+	}
 	var machines []lab.Node
 	for _, n := range nodes {
 		m := lab.Node{

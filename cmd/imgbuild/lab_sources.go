@@ -21,22 +21,25 @@ import (
 // labImages are the images of the roles, by role. What the folder lacks is
 // built there; what is there is taken as it is, since machines may stand on it.
 func labImages(ctx context.Context, a *app, c *cluster.Cluster, f labFlags, roles []cluster.Role) (map[cluster.Role]string, error) {
-	images := map[cluster.Role]string{}
+	images, missing := map[cluster.Role]string{}, []string{}
 	for _, role := range roles {
 		images[role] = filepath.Join(f.images, string(role)+".raw")
 		_, err := os.Stat(images[role])
-		if errors.Is(err, os.ErrNotExist) {
-			err = labBuild(ctx, a, c, string(role), f)
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			missing = append(missing, string(role))
+		case err != nil:
 			return nil, fmt.Errorf("image of role %s: %w", role, err)
 		}
 	}
-	return images, nil
+	return images, labBuild(ctx, a, c, missing, f)
 }
 
-// labBuild makes the image of a role, and imgbuild.lock where there is none.
-func labBuild(ctx context.Context, a *app, c *cluster.Cluster, role string, f labFlags) error {
+// labBuild makes the images of roles, and imgbuild.lock where there is none.
+func labBuild(ctx context.Context, a *app, c *cluster.Cluster, names []string, f labFlags) error {
+	if len(names) == 0 {
+		return nil
+	}
 	_, err := os.Stat(a.lockFile())
 	if errors.Is(err, os.ErrNotExist) {
 		err = labLock(ctx, a, c, f.rolesDir)
@@ -44,11 +47,15 @@ func labBuild(ctx context.Context, a *app, c *cluster.Cluster, role string, f la
 	if err != nil {
 		return err
 	}
-	p, err := a.plan(c, role, f.rolesDir)
-	if err != nil {
-		return err
+	var plans []builder.Plan
+	for _, name := range names {
+		p, err := a.plan(c, name, f.rolesDir)
+		if err != nil {
+			return fmt.Errorf("image of role %s: %w", name, err)
+		}
+		plans = append(plans, p)
 	}
-	return buildRole(ctx, a, a.Stderr, p, roleFlags{out: f.images, formats: []string{builder.FormatRaw}})
+	return buildPlans(ctx, a, a.Stderr, plans, roleFlags{out: f.images, formats: []string{builder.FormatRaw}})
 }
 
 func labLock(ctx context.Context, a *app, c *cluster.Cluster, rolesDir string) error {

@@ -3,14 +3,18 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"imgbuild/builder"
 	"imgbuild/cluster"
@@ -77,6 +81,7 @@ func buildRoles(cmd *cobra.Command, a *app, c *cluster.Cluster, names []string, 
 			return err
 		}
 	}
+	var plans []builder.Plan
 	for _, name := range names {
 		p, err := a.plan(c, name, f.rolesDir)
 		if err != nil {
@@ -86,27 +91,63 @@ func buildRoles(cmd *cobra.Command, a *app, c *cluster.Cluster, names []string, 
 			if err := printJSON(a, p); err != nil {
 				return err
 			}
-			continue
 		}
-		if err := buildRole(cmd.Context(), a, a.Stdout, p, f); err != nil {
-			return err
-		}
+		plans = append(plans, p)
 	}
-	return nil
+	if f.plan {
+		return nil
+	}
+	return buildPlans(cmd.Context(), a, a.Stdout, plans, f)
 }
 
-func buildRole(ctx context.Context, a *app, out io.Writer, p builder.Plan, f roleFlags) error {
-	start := time.Now()
+// buildPlans builds the images of the plans and says on out what it made.
+func buildPlans(ctx context.Context, a *app, out io.Writer, plans []builder.Plan, f roleFlags) error {
+	// Modes of what is made must not depend on who builds.
+	defer unix.Umask(unix.Umask(0o022))
 	bar := newProgress(a.Stderr)
+	defer bar.end()
 	b, err := a.builder(bar, f.offline)
 	if err != nil {
 		return err
 	}
+	return buildAll(plans, func(p builder.Plan, written func()) error {
+		return buildRole(ctx, out, bar, b, p, f, written)
+	})
+}
+
+// buildAll builds one image after the other, and each is read back while the
+// next is made. After a failure it begins no other, but ends what it has begun.
+func buildAll(plans []builder.Plan, build func(p builder.Plan, written func()) error) error {
+	var all sync.WaitGroup
+	var failed atomic.Bool
+	failures := make([]error, len(plans))
+	for i, p := range plans {
+		next := make(chan struct{})
+		written := sync.OnceFunc(func() { close(next) })
+		all.Go(func() {
+			defer written()
+			if failures[i] = build(p, written); failures[i] != nil {
+				failed.Store(true)
+			}
+		})
+		<-next
+		if failed.Load() {
+			break
+		}
+	}
+	all.Wait()
+	return errors.Join(failures...)
+}
+
+func buildRole(ctx context.Context, out io.Writer, bar *progress, b builder.Builder, p builder.Plan, f roleFlags, written func()) error {
+	start := time.Now()
+	b.Written = written
+	b.Step = func(n, of int, name string) { bar.step(n, of, p.Role+": "+name) }
 	r, err := b.Build(ctx, p, f.out, f.formats)
-	bar.end()
 	if err != nil {
 		return err
 	}
+	bar.end()
 	for _, file := range r.Manifest.Files {
 		said := "nothing to do: it is of this very plan"
 		if r.Fresh {

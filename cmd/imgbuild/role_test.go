@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"imgbuild/builder"
 	"imgbuild/cluster"
 	"imgbuild/roles"
 )
@@ -57,4 +60,41 @@ func TestSelectNodes(t *testing.T) {
 	_, err := selectNodes(c, []string{"a", "d"})
 	assert.EqualError(t, err, `no node is named "d": the nodes are a, b, c`)
 	assert.ErrorAs(t, err, new(usageError))
+}
+
+// TestBuildAll wants at most one image that is not yet written, what is begun
+// ended, and after a failure nothing new.
+func TestBuildAll(t *testing.T) {
+	plans := []builder.Plan{{Role: "etcd"}, {Role: "lb"}, {Role: "worker"}}
+	var mu sync.Mutex
+	var said []string
+	say := func(text string) {
+		mu.Lock()
+		defer mu.Unlock()
+		said = append(said, text)
+	}
+	secondBegan := make(chan struct{})
+	err := buildAll(plans, func(p builder.Plan, written func()) error {
+		say("make " + p.Role)
+		switch p.Role {
+		case "etcd":
+			written()
+			<-secondBegan // it is read back meanwhile
+			say("verified etcd")
+			return errors.New("etcd is not what was written")
+		case "lb":
+			close(secondBegan)
+			return errors.New("no room for lb")
+		}
+		return nil
+	})
+	assert.EqualError(t, err, "etcd is not what was written\nno room for lb")
+	assert.ElementsMatch(t, []string{"make etcd", "make lb", "verified etcd"}, said)
+
+	said = nil
+	require.NoError(t, buildAll(plans, func(p builder.Plan, written func()) error {
+		say(p.Role) // one that is there already says never that it is written
+		return nil
+	}))
+	assert.Equal(t, []string{"etcd", "lb", "worker"}, said)
 }
