@@ -63,10 +63,10 @@ type Builder struct {
 	Output io.Writer
 	// Step is told each step that begins, of how many.
 	Step func(n, of int, name string)
-	// Written, where it is set, is called when all of the image is written and
-	// only reading it back is left, which needs little memory and no compiler: the
-	// moment to begin another.
-	Written func()
+	// Gathered, where it is set, is called when all that goes into the image is
+	// made, and file systems and checks are left: no compiler runs any more, which
+	// is the moment to begin another build.
+	Gathered func()
 }
 
 // Result is what a build left.

@@ -48,6 +48,9 @@ func (r *run) partitions() []disk.Partition {
 // makeImage makes the partitions side by side, and writes each into the image as
 // soon as it is there: what is slow in one is not what is slow in the other.
 func (r *run) makeImage(ctx context.Context) error {
+	if r.Gathered != nil {
+		r.Gathered()
+	}
 	// As much as they may have: they are compressed, nobody knows how well.
 	if err := space.Check(r.Cache.Root, (r.plan.Disk.Root+r.plan.Disk.Verity+r.plan.Disk.ESP)<<20); err != nil {
 		return fmt.Errorf("make root and ESP: %w", err)
@@ -259,9 +262,6 @@ func (r *run) raw() string { return filepath.Join(r.out, "."+r.plan.Role+".raw.p
 // state partition's structure has been checked when it was made; here its
 // content must still be the same.
 func (r *run) verify(ctx context.Context) error {
-	if r.Written != nil {
-		r.Written()
-	}
 	t := r.diskTools()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(r.image.Sync)

@@ -189,7 +189,7 @@ func (v *checker) lab() {
 	if lab.CPUs < 1 || lab.CPUs > maxCPUs {
 		v.errorf("lab.cpus", "expected 1 to %d, got %d", maxCPUs, lab.CPUs)
 	} else if lab.CPUs < 2 {
-		v.warnf("lab.cpus", "kubeadm wants at least 2 CPUs on a master")
+		v.warnf("lab.cpus", "a master with 1 CPU is slow: kubeadm wants 2")
 	}
 	if lab.Memory < 512*MiB {
 		v.errorf("lab.memory", "expected at least 512MiB, got %s", lab.Memory)

@@ -59,11 +59,9 @@ func etcdConfig(n node.Node, start etcdStart) ([]byte, error) {
 		// goes away all the same, as etcd's documentation wants ("Maintenance").
 		"auto-compaction-mode":      "periodic",
 		"auto-compaction-retention": "8h",
-		// The next three are kubeadm's for its own etcd. The last one is in
-		// nanoseconds: API servers answer lists from their caches by it.
-		"snapshot-count":                 10000,
-		"feature-gates":                  "InitialCorruptCheck=true",
-		"watch-progress-notify-interval": 5_000_000_000,
+		// These two are kubeadm's for its own etcd.
+		"snapshot-count": 10000,
+		"feature-gates":  "InitialCorruptCheck=true",
 		// A member whose disk was lost asks the others through it.
 		"enable-grpc-gateway": true,
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,6 +32,8 @@ type Host struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Hostname is the kernel's.
 	Hostname func() (string, error)
+	// CPUs is how many processors it has; 0 is unknown.
+	CPUs int
 	// Interfaces are the network interfaces and their addresses.
 	Interfaces func() ([]Interface, error)
 	// Now and Sleep are the clock. Sleep returns early with the context's error.
@@ -74,6 +77,7 @@ func NewHost(out io.Writer) *Host {
 		Execute:    execute,
 		Dial:       dialer.DialContext,
 		Hostname:   os.Hostname,
+		CPUs:       runtime.NumCPU(),
 		Interfaces: interfaces,
 		Now:        time.Now,
 		Sleep:      sleep,

@@ -62,6 +62,16 @@ func TestAFirstInitIgnoresNoPreflightError(t *testing.T) {
 	assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 }
 
+func TestAMasterWithOneCPUGoesOnAndSaysSo(t *testing.T) {
+	f, _ := firstBoot(t)
+	f.host.CPUs = 1
+	require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
+	config, err := f.host.read(kubeadmConfigPath)
+	require.NoError(t, err)
+	assert.Contains(t, string(config), "ignorePreflightErrors:\n  - NumCPU\n")
+	assert.Contains(t, f.console.String(), "warning: a master with 1 CPU is slow")
+}
+
 func TestAFinishedInitWithoutItsLastStepRunsNoKubeadm(t *testing.T) {
 	f, c := firstBoot(t)
 	f.kubeadmFiles() // and super-admin.conf: the power went before it was removed

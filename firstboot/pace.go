@@ -2,8 +2,6 @@ package firstboot
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -25,23 +23,33 @@ func heartbeat(n node.Node) time.Duration {
 // (etcd's documentation, "Tuning").
 func election(n node.Node) time.Duration { return 10 * heartbeat(n) }
 
-// etcdPace are etcd's settings of it, in milliseconds.
+// progress is how often etcd tells those who watch nothing that nothing
+// happened. API servers answer lists from their caches by it; kubeadm sets 5 s.
+// Each of its some hundred watches is a message of its own.
+func progress(n node.Node) time.Duration { return 50 * heartbeat(n) }
+
+// etcdPace are etcd's settings of it, as they are in its configuration file:
+// the first two are in milliseconds, the others in nanoseconds. What takes
+// longer than the last one is logged.
 func etcdPace(n node.Node) object {
-	return object{"heartbeat-interval": heartbeat(n).Milliseconds(), "election-timeout": election(n).Milliseconds()}
+	return object{
+		"heartbeat-interval": heartbeat(n).Milliseconds(), "election-timeout": election(n).Milliseconds(),
+		"watch-progress-notify-interval": progress(n).Nanoseconds(), "warning-apply-duration": heartbeat(n).Nanoseconds(),
+	}
 }
 
-// etcdArgs are the same for kubeadm's own etcd. None where they are etcd's
-// defaults.
+// etcdArgs are the same as flags, for kubeadm's own etcd. None where they are
+// the defaults.
 func etcdArgs(n node.Node) []object {
 	if heartbeat(n) == normalHeartbeat {
 		return nil
 	}
-	var args []object
-	pace := etcdPace(n)
-	for _, name := range slices.Sorted(maps.Keys(pace)) {
-		args = append(args, argument(name, fmt.Sprint(pace[name])))
+	return []object{
+		argument("election-timeout", fmt.Sprint(election(n).Milliseconds())),
+		argument("heartbeat-interval", fmt.Sprint(heartbeat(n).Milliseconds())),
+		argument("warning-apply-duration", heartbeat(n).String()),
+		argument("watch-progress-notify-interval", progress(n).String()),
 	}
-	return args
 }
 
 // leaseArgs are how long the controller manager and the scheduler keep their

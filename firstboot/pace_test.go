@@ -14,7 +14,10 @@ func TestPace(t *testing.T) {
 	assert.Equal(t, "5s", readyTimeout(n).String())
 
 	n.Timeouts.Heartbeat = "1s"
-	assert.Equal(t, []object{argument("election-timeout", "10000"), argument("heartbeat-interval", "1000")}, etcdArgs(n))
+	assert.Equal(t, []object{
+		argument("election-timeout", "10000"), argument("heartbeat-interval", "1000"),
+		argument("warning-apply-duration", "1s"), argument("watch-progress-notify-interval", "50s"),
+	}, etcdArgs(n))
 	assert.Equal(t, []object{
 		argument("leader-elect-lease-duration", "1m0s"),
 		argument("leader-elect-renew-deadline", "45s"),

@@ -122,6 +122,9 @@ func (t *tracker) agent(seconds float64, said string) {
 		reach(&s.Seconds.Ready, seconds)
 	case word == "stop:":
 		t.stop(rest)
+	case word == "kubeadm":
+		// What it waited for has come.
+		s.WaitingFor = ""
 	case word == "phase":
 		t.phase(rest)
 	case word == "check":

@@ -110,38 +110,42 @@ func buildPlans(ctx context.Context, a *app, out io.Writer, plans []builder.Plan
 	if err != nil {
 		return err
 	}
-	return buildAll(plans, func(p builder.Plan, written func()) error {
-		return buildRole(ctx, out, bar, b, p, f, written)
+	return buildAll(plans, func(p builder.Plan, gathered func()) error {
+		return buildRole(ctx, out, bar, b, p, f, gathered)
 	})
 }
 
-// buildAll builds one image after the other, and each is read back while the
-// next is made. After a failure it begins no other, but ends what it has begun.
-func buildAll(plans []builder.Plan, build func(p builder.Plan, written func()) error) error {
+// buildAll builds the images, two at a time: the next one is begun when all is
+// gathered that goes into the last one. After a failure it begins no other, but
+// ends what it has begun.
+func buildAll(plans []builder.Plan, build func(p builder.Plan, gathered func()) error) error {
 	var all sync.WaitGroup
 	var failed atomic.Bool
 	failures := make([]error, len(plans))
+	places := make(chan struct{}, 2)
 	for i, p := range plans {
+		places <- struct{}{}
+		if failed.Load() {
+			break
+		}
 		next := make(chan struct{})
-		written := sync.OnceFunc(func() { close(next) })
+		gathered := sync.OnceFunc(func() { close(next) })
 		all.Go(func() {
-			defer written()
-			if failures[i] = build(p, written); failures[i] != nil {
+			defer func() { <-places }()
+			defer gathered()
+			if failures[i] = build(p, gathered); failures[i] != nil {
 				failed.Store(true)
 			}
 		})
 		<-next
-		if failed.Load() {
-			break
-		}
 	}
 	all.Wait()
 	return errors.Join(failures...)
 }
 
-func buildRole(ctx context.Context, out io.Writer, bar *progress, b builder.Builder, p builder.Plan, f roleFlags, written func()) error {
+func buildRole(ctx context.Context, out io.Writer, bar *progress, b builder.Builder, p builder.Plan, f roleFlags, gathered func()) error {
 	start := time.Now()
-	b.Written = written
+	b.Gathered = gathered
 	b.Step = func(n, of int, name string) { bar.step(n, of, p.Role+": "+name) }
 	r, err := b.Build(ctx, p, f.out, f.formats)
 	if err != nil {

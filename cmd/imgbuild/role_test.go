@@ -62,8 +62,8 @@ func TestSelectNodes(t *testing.T) {
 	assert.ErrorAs(t, err, new(usageError))
 }
 
-// TestBuildAll wants at most one image that is not yet written, what is begun
-// ended, and after a failure nothing new.
+// TestBuildAll wants the next image begun when the last one is gathered, what is
+// begun ended, and after a failure nothing new.
 func TestBuildAll(t *testing.T) {
 	plans := []builder.Plan{{Role: "etcd"}, {Role: "lb"}, {Role: "worker"}}
 	var mu sync.Mutex
@@ -74,13 +74,13 @@ func TestBuildAll(t *testing.T) {
 		said = append(said, text)
 	}
 	secondBegan := make(chan struct{})
-	err := buildAll(plans, func(p builder.Plan, written func()) error {
+	err := buildAll(plans, func(p builder.Plan, gathered func()) error {
 		say("make " + p.Role)
 		switch p.Role {
 		case "etcd":
-			written()
-			<-secondBegan // it is read back meanwhile
-			say("verified etcd")
+			gathered()
+			<-secondBegan
+			say("ended etcd")
 			return errors.New("etcd is not what was written")
 		case "lb":
 			close(secondBegan)
@@ -89,11 +89,11 @@ func TestBuildAll(t *testing.T) {
 		return nil
 	})
 	assert.EqualError(t, err, "etcd is not what was written\nno room for lb")
-	assert.ElementsMatch(t, []string{"make etcd", "make lb", "verified etcd"}, said)
+	assert.ElementsMatch(t, []string{"make etcd", "make lb", "ended etcd"}, said)
 
 	said = nil
-	require.NoError(t, buildAll(plans, func(p builder.Plan, written func()) error {
-		say(p.Role) // one that is there already says never that it is written
+	require.NoError(t, buildAll(plans, func(p builder.Plan, gathered func()) error {
+		say(p.Role) // one that is there already says never that it is gathered
 		return nil
 	}))
 	assert.Equal(t, []string{"etcd", "lb", "worker"}, said)
