@@ -100,6 +100,7 @@ func (m *machine) runJoin(ctx context.Context) error {
 		return err
 	}
 	if err := m.kubeadmJoin(ctx, client, faults, running); err != nil {
+		m.calm(ctx)
 		m.yieldLease(ctx, client)
 		return err
 	}
@@ -248,6 +249,15 @@ func (m *machine) kubeadmJoin(ctx context.Context, client *api, faults []fault, 
 		}
 	})
 	return m.runJoinConfig(ctx, config)
+}
+
+// calm stops the kubelet of a master that waits for another attempt, where it
+// has no etcd yet: it would start an API server without one again and again, and
+// take the time of those that have a cluster to run. kubeadm starts it again.
+func (m *machine) calm(ctx context.Context) {
+	if m.stackedEtcd() && m.host.etcdDisk() == etcdNone {
+		_ = m.host.call(ctx, "systemctl", "stop", "kubelet.service")
+	}
 }
 
 // runJoinConfig is kubeadm join; its configuration may hold a token.

@@ -2,9 +2,11 @@ package firstboot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,6 +167,23 @@ func TestAMasterWaits(t *testing.T) {
 			assert.Contains(t, f.console.String(), "imgbuild: phase join retry ("+c.want)
 			assert.Zero(t, joins(f))
 		})
+	}
+}
+
+// TestAFailedJoinRests: without etcd nothing that kubeadm has started can work.
+func TestAFailedJoinRests(t *testing.T) {
+	for name, rests := range map[string]bool{"": true, etcdLog + "/0.wal": false} {
+		f, c := newHA(t, "master-2", "stacked")
+		joiner(f, c)
+		f.programs["kubeadm"] = func(Command) error {
+			if name != "" {
+				f.file(name, "")
+			}
+			return errors.New("exit status 1")
+		}
+		f.until("phase join retry")
+		require.ErrorIs(t, Run(t.Context(), f.host, "v0.1.0"), errEnough)
+		assert.Equal(t, rests, slices.Contains(f.ran, "systemctl stop kubelet.service"), "etcd has %q", name)
 	}
 }
 

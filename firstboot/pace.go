@@ -87,6 +87,15 @@ func readyTimeout(n node.Node) time.Duration { return max(5*time.Second, 2*elect
 // patchesPath is a folder of patches for the static pods that kubeadm writes.
 const patchesPath = "/run/imgbuild/patches"
 
+// share is what a static pod asks for where processors are short. The sum is
+// kubeadm's own, but etcd comes before those who wait for it: kubeadm gives it
+// the least, and then waits for 2 s only for its list of members.
+func share(pod string) string {
+	return map[string]string{
+		"etcd": "300m", "kube-apiserver": "200m", "kube-controller-manager": "100m", "kube-scheduler": "50m",
+	}[pod]
+}
+
 // patches are merged into kubeadm's static pods (kubeadm's documentation,
 // "Customizing with patches"): file names and content. The kubelet kills a
 // program that does not answer its probe for some 80 s. One that only had no
@@ -105,6 +114,7 @@ func patches(n node.Node) map[string]object {
 			"name":          name,
 			"livenessProbe": object{"failureThreshold": 8 * slow, "timeoutSeconds": timeout},
 		}
+		container["resources"] = object{"requests": object{"cpu": share(name)}}
 		if name != "kube-controller-manager" { // it has none
 			container["readinessProbe"] = object{"periodSeconds": slow, "timeoutSeconds": timeout}
 		}

@@ -30,6 +30,7 @@ func TestPace(t *testing.T) {
 	assert.Len(t, all, 4)
 	assert.Equal(t, []object{{
 		"name":           "etcd",
+		"resources":      object{"requests": object{"cpu": "300m"}},
 		"livenessProbe":  object{"failureThreshold": int64(80), "timeoutSeconds": int64(60)},
 		"readinessProbe": object{"periodSeconds": int64(10), "timeoutSeconds": int64(60)},
 	}}, all["etcd+strategic.yaml"]["spec"].(object)["containers"])

@@ -29,6 +29,17 @@ type machine struct {
 
 func (m machine) mac() string { return fmt.Sprintf("52:54:00:77:00:%02d", m.number) }
 
+// size is what the machine has, where its role can do with less than the others.
+func (m machine) size() string {
+	switch m.role {
+	case "lb":
+		return ", cpus: 1, memory: 512MiB, disk: 5GB"
+	case "etcd":
+		return ", cpus: 1, memory: 1GiB, disk: 15GB"
+	}
+	return ""
+}
+
 // ha is a lab of many machines.
 type ha struct {
 	*world
@@ -52,7 +63,7 @@ func newHA(t *testing.T, topology string, machines ...machine) *ha {
 	head = strings.NewReplacer("api: 10m", "api: 40m", "etcd: 10m", "etcd: 40m", "heartbeat: 100ms", "heartbeat: 1s").Replace(head)
 	text := head + "\nnodes:\n"
 	for _, m := range machines {
-		text += fmt.Sprintf("  - {name: %s, role: %s, mac: %q, address: 10.77.0.%d}\n", m.name, m.role, m.mac(), m.number)
+		text += fmt.Sprintf("  - {name: %s, role: %s, mac: %q, address: 10.77.0.%d%s}\n", m.name, m.role, m.mac(), m.number, m.size())
 	}
 	text += "lab: {cpus: 2, memory: 3GiB, disk: 8GiB}\n"
 	require.NoError(t, os.WriteFile(filepath.Join(w.dir, "cluster.yaml"), []byte(text), 0o644))
