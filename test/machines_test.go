@@ -146,7 +146,7 @@ func (w *ha) works(cluster string, voters []string) {
 func (w *ha) members(voters []string) string {
 	w.t.Helper()
 	if strings.HasPrefix(voters[0], "master") {
-		return w.must("lab", "kubectl", "--", "-n", "kube-system", "exec", "etcd-"+voters[0], "--", "etcdctl",
+		return w.must("lab", "kubectl", "--", "-n", "kube-system", "exec", "etcd-"+voters[0], "--", "etcdctl", "--dial-timeout=30s", "--command-timeout=60s",
 			"--cacert=/etc/kubernetes/pki/etcd/ca.crt", "--cert=/etc/kubernetes/pki/etcd/server.crt", "--key=/etc/kubernetes/pki/etcd/server.key", "member", "list")
 	}
 	dir := w.t.TempDir()
@@ -192,7 +192,7 @@ func (w *ha) holder() string {
 
 // answers tells whether the API does, at its address.
 func (w *ha) answers() bool {
-	_, err := w.run(w.t.Context(), "lab", "kubectl", "--", "get", "--raw", "/readyz", "--request-timeout=2s")
+	_, err := w.run(w.t.Context(), "lab", "kubectl", "--", "get", "--raw", "/readyz", "--request-timeout=5s")
 	return err == nil
 }
 
