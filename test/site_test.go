@@ -141,7 +141,7 @@ func (p *process) await(step string) {
 	p.s.t.Helper()
 	for line := range p.lines {
 		p.said.WriteString(line + "\n")
-		if strings.Contains(line, "] "+step+" (") {
+		if strings.Contains(line, "] master: "+step+" (") {
 			return
 		}
 	}
