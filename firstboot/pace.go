@@ -113,8 +113,8 @@ func patches(n node.Node) map[string]object {
 		container := object{
 			"name":          name,
 			"livenessProbe": object{"failureThreshold": 8 * slow, "timeoutSeconds": timeout},
+			"resources":     object{"requests": object{"cpu": share(name)}},
 		}
-		container["resources"] = object{"requests": object{"cpu": share(name)}}
 		if name != "kube-controller-manager" { // it has none
 			container["readinessProbe"] = object{"periodSeconds": slow, "timeoutSeconds": timeout}
 		}

@@ -150,9 +150,6 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 	if err != nil {
 		return nil, err
 	}
-	if fault := lab.EmulatorFault(ctx); fault != "" && slices.ContainsFunc(nodes, func(n cluster.Node) bool { return max(n.CPUs, c.Lab.CPUs) > 1 }) {
-		a.log.Warn(fault)
-	}
 	var machines []lab.Node
 	for _, n := range nodes {
 		m := lab.Node{
@@ -172,6 +169,11 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 			m.DiskBytes = int64(n.Disk)
 		}
 		machines = append(machines, m)
+	}
+	if slices.ContainsFunc(machines, func(m lab.Node) bool { return m.CPUs > 1 }) {
+		if fault := lab.EmulatorFault(ctx); fault != "" {
+			a.log.Warn(fault)
+		}
 	}
 	return machines, nil
 }
