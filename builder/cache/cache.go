@@ -67,6 +67,10 @@ func (c Cache) Dir(ctx context.Context, kind, key string, fill func(ctx context.
 	if c.Has(kind, key) {
 		return path, true, nil
 	}
+	// The lock may have come at the very moment of the cancellation.
+	if err := ctx.Err(); err != nil {
+		return "", false, err
+	}
 	tmp, done, err := c.Scratch(kind)
 	if err != nil {
 		return "", false, err
