@@ -34,7 +34,7 @@ func (m machine) size() string {
 	switch m.role {
 	case "lb":
 		return ", cpus: 1, memory: 512MiB, disk: 5GB"
-	case "etcd":
+	case "etcd", "harbor":
 		return ", cpus: 1, memory: 1GiB, disk: 15GB"
 	}
 	return ""
@@ -52,6 +52,15 @@ func newHA(t *testing.T, topology string, machines ...machine) *ha {
 	if os.Getenv("IMGBUILD_TEST_HA") == "" {
 		t.Skip("boots a cluster of many machines, which takes an hour without KVM: make test-ha")
 	}
+	return newMachines(t, topology, "", machines...)
+}
+
+// newMachines makes the images of a lab with more in its cluster.yaml.
+func newMachines(t *testing.T, topology, more string, machines ...machine) *ha {
+	t.Helper()
+	if os.Getenv("IMGBUILD_TEST_ROOT") == "" {
+		t.Skip("builds and boots images: set IMGBUILD_TEST_ROOT=1")
+	}
 	w := &ha{world: inFolder(t, t.TempDir(), topology), machines: machines}
 	require.NoError(t, w.buildPrograms())
 	w.downAtEnd(w.names("")...)
@@ -61,7 +70,7 @@ func newHA(t *testing.T, topology string, machines ...machine) *ha {
 	head = strings.Replace(head, "name: demo", "name: "+w.name, 1)
 	// Emulated machines that share two cores are slow, not broken.
 	head = strings.NewReplacer("api: 10m", "api: 40m", "etcd: 10m", "etcd: 40m", "heartbeat: 100ms", "heartbeat: 1s").Replace(head)
-	text := head + "\nnodes:\n"
+	text := head + "\n" + more + "nodes:\n"
 	for _, m := range machines {
 		text += fmt.Sprintf("  - {name: %s, role: %s, mac: %q, address: 10.77.0.%d%s}\n", m.name, m.role, m.mac(), m.number, m.size())
 	}
@@ -70,6 +79,13 @@ func newHA(t *testing.T, topology string, machines ...machine) *ha {
 	w.must("lock")
 	w.must("role", "all", "--out", w.images)
 	return w
+}
+
+// of is the same lab for a part of the test, which may fail on its own.
+func (w *ha) of(t *testing.T) *ha {
+	inner := *w.world
+	inner.t = t
+	return &ha{world: &inner, machines: w.machines}
 }
 
 // names are those of the machines of a role, or of all.
