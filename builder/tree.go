@@ -95,7 +95,7 @@ func (r *run) makeImages(ctx context.Context) error {
 // composer composes container images from what the steps before have made.
 func (r *run) composer() images.Builder {
 	return images.Builder{
-		Cache: r.Cache, Tree: []string{r.layers[0].Dir}, Epoch: r.plan.Epoch, Arch: r.plan.Arch, Log: r.Output,
+		Cache: r.Cache, Tree: []string{r.layers[0].Dir}, Epoch: r.plan.Epoch, Arch: r.plan.Arch, Offline: r.Offline, Log: r.Output,
 		Components: func(ctx context.Context, name string) (string, error) {
 			dir, err := r.component(ctx, name)
 			return filepath.Join(dir, "bin"), err

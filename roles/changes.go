@@ -20,8 +20,8 @@ func (l Lock) KeepEpoch(old Lock) Lock {
 	return l
 }
 
-// Changes says what differs from an older lock, one line each: components, and
-// packages by their name.
+// Changes says what differs from an older lock, one line each: components, images
+// that are pulled, and packages by their name.
 func (l Lock) Changes(old Lock) []string {
 	before, after := old.versions(), l.versions()
 	var lines []string
@@ -45,6 +45,9 @@ func (l Lock) versions() map[string]string {
 	v := map[string]string{}
 	for _, c := range l.Components {
 		v["component "+c.Name] = fmt.Sprintf("%s (inputs %.12s, %s)", c.Version, c.Inputs, c.Go)
+	}
+	for _, img := range l.Images {
+		v["image "+img.Ref] = img.Digest
 	}
 	for _, t := range l.Trees {
 		for _, p := range t.Packages {

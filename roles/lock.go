@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"imgbuild/builder/components"
+	"imgbuild/builder/images"
 	"imgbuild/builder/packages"
 )
 
@@ -26,6 +27,8 @@ type Lock struct {
 	Epoch int64 `json:"epoch"`
 	// Components with the Go release that compiles them, sorted by name.
 	Components []components.Component `json:"components"`
+	// Images that are pulled and not composed, sorted by name.
+	Images []images.Image `json:"images,omitempty"`
 	// Trees by name: see treeName.
 	Trees map[string]Tree `json:"trees"`
 }
@@ -110,4 +113,14 @@ func (l Lock) Component(name string) (components.Component, error) {
 		}
 	}
 	return components.Component{}, fmt.Errorf("imgbuild.lock has no component %s: run imgbuild lock", name)
+}
+
+// image returns a pinned image that is pulled.
+func (l Lock) image(ref string) (images.Image, error) {
+	for _, img := range l.Images {
+		if img.Ref == ref {
+			return img, nil
+		}
+	}
+	return images.Image{}, fmt.Errorf("imgbuild.lock has no image %s: run imgbuild lock", ref)
 }

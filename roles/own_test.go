@@ -112,7 +112,7 @@ func TestBrokenOwnRole(t *testing.T) {
 		"two kinds":    {"files: [{path: /x, dir: true, link: y}]" + disk, "role own: file /x: want exactly one of from, link and dir"},
 		"no kind":      {"files: [{path: /x}]" + disk, "role own: file /x: want exactly one of from, link and dir"},
 		"component":    {"files: [{path: /x, from: nothing/x}]" + disk, "has no component nothing"},
-		"image":        {"images: [docker.io/busybox:1]" + disk, "image docker.io/busybox:1: not one that is composed; known are ghcr.io/flannel-io/flannel:"},
+		"image":        {"images: [docker.io/busybox:1]" + disk, "imgbuild.lock has no image docker.io/busybox:1: run imgbuild lock"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := ownFolder(t, map[string]string{"own/role.yaml": c.role})

@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"imgbuild/builder/cache"
 	"imgbuild/builder/components"
 	"imgbuild/builder/host"
+	"imgbuild/builder/images"
 	"imgbuild/builder/packages"
 	"imgbuild/cluster"
 )
@@ -29,6 +31,9 @@ func (s Source) Pin(ctx context.Context, c cache.Cache, cl *cluster.Cluster, nam
 		Version: LockVersion, Epoch: now.UTC().Truncate(24 * time.Hour).Unix(), Trees: map[string]Tree{},
 	}
 	if err := pinComponents(ctx, &l); err != nil {
+		return Lock{}, err
+	}
+	if err := s.pinImages(ctx, &l, cl, names, log); err != nil {
 		return Lock{}, err
 	}
 	wanted, err := s.wanted(cl, names)
@@ -65,6 +70,29 @@ func pinComponents(ctx context.Context, l *Lock) error {
 		}
 		l.Components = append(l.Components, c)
 	}
+	return nil
+}
+
+// pinImages pins what roles bake and nobody composes here.
+func (s Source) pinImages(ctx context.Context, l *Lock, cl *cluster.Cluster, names []string, log *slog.Logger) error {
+	for _, name := range names {
+		r, err := s.load(name, cl)
+		if err != nil {
+			return err
+		}
+		for _, ref := range sorted(r.Images) {
+			if _, err := l.image(ref); err == nil || images.Composed(ref) {
+				continue
+			}
+			log.Info("ask for an image", "image", ref)
+			img, err := images.Pin(ctx, ref, "amd64")
+			if err != nil {
+				return fmt.Errorf("role %s: %w", name, err)
+			}
+			l.Images = append(l.Images, img)
+		}
+	}
+	slices.SortFunc(l.Images, func(a, b images.Image) int { return strings.Compare(a.Ref, b.Ref) })
 	return nil
 }
 

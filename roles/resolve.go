@@ -84,7 +84,7 @@ func rolePackages(c *cluster.Cluster, r Role, b Base) []string {
 // files are made from.
 func resolveComponents(p *builder.Plan, r Role, l Lock, agent components.Component) error {
 	names := slices.Concat(componentsOf(p.Files), componentsOf(p.BootFiles))
-	for _, ref := range r.Images {
+	for _, ref := range composed(r.Images) {
 		of, err := images.Components(ref)
 		if err != nil {
 			return err
@@ -109,13 +109,21 @@ func resolveComponents(p *builder.Plan, r Role, l Lock, agent components.Compone
 		return err
 	}
 	for _, ref := range sorted(r.Images) {
-		img, err := images.Resolve(ref, inputs, cache.Key(p.Packages.Base))
+		img, err := l.image(ref)
+		if images.Composed(ref) {
+			img, err = images.Resolve(ref, inputs, cache.Key(p.Packages.Base))
+		}
 		if err != nil {
 			return err
 		}
 		p.Images = append(p.Images, img)
 	}
 	return nil
+}
+
+// composed are the images that are made from components.
+func composed(refs []string) []string {
+	return slices.DeleteFunc(slices.Clone(refs), func(ref string) bool { return !images.Composed(ref) })
 }
 
 // moduleDir is where dracut looks for its modules.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -36,27 +37,39 @@ type Builder struct {
 	Epoch int64
 	// Arch is Go's name of the images' architecture; empty means amd64.
 	Arch string
+	// Offline forbids the network.
+	Offline bool
 	// Log gets one line per image made, and what the programs say.
 	Log io.Writer
 }
 
-// Build composes the image as an OCI layout in dir, which must be empty, and
-// returns the digest of its manifest ("sha256:…"). It is not kept in the cache:
-// composing takes less time than writing a copy to the disk would.
+// Build composes or pulls the image as an OCI layout in dir, which must be empty,
+// and returns the digest of its manifest ("sha256:…"). What is composed is not
+// kept in the cache: that takes less time than writing a copy to the disk would.
 func (b Builder) Build(ctx context.Context, img Image, dir string) (digest string, err error) {
-	s, err := find(img.Ref)
-	if err != nil {
+	if err := b.make(ctx, img, dir); err != nil {
 		return "", err
-	}
-	fmt.Fprintf(b.log(), "compose image %s\n", s.Ref)
-	if err := b.compose(ctx, s, dir); err != nil {
-		return "", fmt.Errorf("compose image %s: %w", s.Ref, err)
 	}
 	m, err := manifestOf(dir)
 	if err != nil {
-		return "", fmt.Errorf("compose image %s: %w", s.Ref, err)
+		return "", fmt.Errorf("image %s: %w", img.Ref, err)
 	}
 	return m.Digest.String(), nil
+}
+
+func (b Builder) make(ctx context.Context, img Image, dir string) error {
+	if img.Digest != "" {
+		return b.pull(ctx, img, dir)
+	}
+	s, err := find(img.Ref)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(b.log(), "compose image %s\n", s.Ref)
+	if err := b.compose(ctx, s, dir); err != nil {
+		return fmt.Errorf("compose image %s: %w", s.Ref, err)
+	}
+	return nil
 }
 
 func (b Builder) arch() string {
@@ -101,13 +114,20 @@ func (b Builder) compose(ctx context.Context, s Spec, dir string) error {
 	if err != nil {
 		return err
 	}
-	return p.AppendImage(img,
+	return p.AppendImage(img, b.named(s.Ref)...)
+}
+
+// named is what a layout says of its image.
+func (b Builder) named(ref string) []layout.Option {
+	_, tag, _ := strings.Cut(path.Base(ref), ":")
+	return []layout.Option{
 		layout.WithPlatform(v1.Platform{OS: "linux", Architecture: b.arch()}),
 		layout.WithAnnotations(map[string]string{
 			// containerd takes the first as the image's whole name.
-			"io.containerd.image.name":          s.Ref,
-			"org.opencontainers.image.ref.name": s.tag(),
-		}))
+			"io.containerd.image.name":          ref,
+			"org.opencontainers.image.ref.name": tag,
+		}),
+	}
 }
 
 func (b Builder) config(s Spec, epoch time.Time) *v1.ConfigFile {

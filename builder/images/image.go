@@ -1,5 +1,6 @@
 // Package images wraps components as container images under their upstream
-// names, and bakes container images, unpacked, into a containerd store.
+// names, pulls others by digest, and bakes them, unpacked, into a containerd
+// store.
 package images
 
 // Image is one container image to bake, pinned.
@@ -8,4 +9,7 @@ type Image struct {
 	Ref string `json:"ref"`
 	// Inputs is the hex SHA-256 of everything that the image is made from.
 	Inputs string `json:"inputs"`
+	// Digest of its manifest, "sha256:…", where it is pulled; empty where it is
+	// composed.
+	Digest string `json:"digest,omitempty"`
 }

@@ -2,7 +2,6 @@ package images
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -136,12 +135,6 @@ func (s Spec) components() []string {
 
 // usesTree reports whether something of the base tree is in the image.
 func (s Spec) usesTree() bool { return !s.Bare || len(s.Programs) > 0 }
-
-// tag is the part of Ref after the colon.
-func (s Spec) tag() string {
-	_, tag, _ := strings.Cut(path.Base(s.Ref), ":")
-	return tag
-}
 
 // Resolve pins the image of ref. inputs maps a component's name to its inputs
 // hash; base changes with the packages of the base tree. Images that take
