@@ -30,5 +30,10 @@ func LoadBalancerModes() []LoadBalancerMode {
 	return []LoadBalancerMode{LBKeepalived, LBExternal, LBNone}
 }
 
+// defaultUpstreams are the registries that most images come from.
+func defaultUpstreams() []string {
+	return []string{"docker.io", "ghcr.io", "quay.io", "registry.k8s.io"}
+}
+
 // RegistryKinds are the accepted values of registry.kind.
 func RegistryKinds() []RegistryKind { return []RegistryKind{RegistryHarbor, RegistryDistribution} }

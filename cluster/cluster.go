@@ -163,7 +163,17 @@ type Registry struct {
 	// Host is the registry's DNS name or address, without a scheme, with or
 	// without a port. Default: the address of the only node of role harbor.
 	Host string `yaml:"host,omitempty"`
-	// UpstreamFallback lets nodes pull from the internet where the registry
+	// CA are the certificates, PEM, that the registry's own is signed by, where
+	// it is neither ours nor signed by a CA that everybody knows.
+	CA string `yaml:"ca,omitempty"`
+	// Upstreams are the registries whose images nodes ask the registry for:
+	// UPSTREAM/NAME is HOST/UPSTREAM/NAME there. Default: docker.io, ghcr.io,
+	// quay.io and registry.k8s.io.
+	Upstreams []string `yaml:"upstreams,omitempty"`
+	// Images beyond those of the cluster itself that imgbuild seed copies into the
+	// registry.
+	Images []string `yaml:"images,omitempty"`
+	// UpstreamFallback lets nodes pull from an upstream itself where the registry
 	// lacks an image.
 	UpstreamFallback bool `yaml:"upstreamFallback,omitempty"`
 }

@@ -73,13 +73,15 @@ func (c *Cluster) setLoadBalancerDefaults() {
 
 func (c *Cluster) setRegistryDefaults() {
 	harbors := c.NodesOf(RoleHarbor)
-	if len(harbors) == 0 {
-		return
+	if len(harbors) > 0 {
+		or(&c.Registry.Kind, RegistryHarbor)
 	}
-	or(&c.Registry.Kind, RegistryHarbor)
 	// With more instances a name in front of them must be given.
 	if len(harbors) == 1 {
 		or(&c.Registry.Host, harbors[0].Address)
+	}
+	if c.Registry.Host != "" && len(c.Registry.Upstreams) == 0 {
+		c.Registry.Upstreams = defaultUpstreams()
 	}
 }
 

@@ -62,7 +62,7 @@ func TestUnwiseFilesAreAcceptedWithWarnings(t *testing.T) {
 }
 
 func TestValuesThatMayBeSecretsAreNotRepeated(t *testing.T) {
-	for _, name := range []string{"mirrors", "ssh-keys"} {
+	for _, name := range []string{"mirrors", "ssh-keys", "registry-private-key"} {
 		_, problems := parseCase(t, filepath.Join("testdata", "broken", name+".yaml"))
 		assert.NotContains(t, report(problems), "swordfish")
 		assert.NotContains(t, report(problems), "BEGIN")

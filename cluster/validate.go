@@ -108,24 +108,6 @@ func (v *checker) kubernetes() {
 	}
 }
 
-func (v *checker) registry() {
-	r := v.c.Registry
-	harbors := v.c.NodesOf(RoleHarbor)
-	if r.Kind != "" {
-		allowed(v, "registry.kind", r.Kind, RegistryKinds())
-	}
-	switch {
-	case r.Host != "" && !isHostPort(r.Host):
-		v.errorf("registry.host", "expected a DNS name or an address, with or without :PORT and without a scheme, got %q", short(r.Host))
-	case r.Host == "" && len(harbors) > 1:
-		v.errorf("registry.host", "is required with %d nodes of role harbor: expected the name or address that leads to all of them", len(harbors))
-	case r.Host == "" && len(harbors) == 0 && r.Kind != "":
-		v.errorf("registry.kind", "has no effect: expected registry.host or nodes of role harbor as well")
-	case r.Host == "" && len(harbors) == 0 && r.UpstreamFallback:
-		v.warnf("registry.upstreamFallback", "has no effect: there is no registry.host and no node of role harbor")
-	}
-}
-
 // privateKey is how every PEM private key starts.
 const privateKey = "PRIVATE KEY"
 

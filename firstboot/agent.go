@@ -89,8 +89,10 @@ func (m *machine) rolePhases() ([]Phase, error) {
 		return m.lbPhases()
 	case "etcd":
 		return m.etcdPhases()
+	case "harbor":
+		return m.registryPhases()
 	}
-	return nil, Stop{fmt.Sprintf("node %s has the role %s: this agent knows the roles: master, worker, rook, lb, etcd", m.node.Name, m.node.Role)}
+	return nil, Stop{fmt.Sprintf("node %s has the role %s: this agent knows the roles: master, worker, rook, lb, etcd, harbor", m.node.Name, m.node.Role)}
 }
 
 // hasKubelet says whether nodes of a role are nodes of Kubernetes.

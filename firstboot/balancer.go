@@ -54,7 +54,8 @@ func (m *machine) checkVIP(ctx context.Context) error {
 type daemon struct {
 	unit, config string
 	mode         os.FileMode
-	// check validates a configuration; the path comes last.
+	// check validates a configuration; the path comes last. Empty where there is no
+	// such program.
 	check []string
 }
 
@@ -74,9 +75,11 @@ func (m *machine) start(ctx context.Context, d daemon, config []byte) error {
 	if err := m.host.write(candidate, config, d.mode); err != nil {
 		return err
 	}
-	args := append(slices.Clone(d.check[1:]), m.host.path(candidate))
-	if err := m.host.call(ctx, d.check[0], args...); err != nil {
-		return err
+	if len(d.check) > 0 {
+		args := append(slices.Clone(d.check[1:]), m.host.path(candidate))
+		if err := m.host.call(ctx, d.check[0], args...); err != nil {
+			return err
+		}
 	}
 	if err := os.Rename(m.host.path(candidate), m.host.path(d.config)); err != nil {
 		return fmt.Errorf("%s: %w", d.config, err)

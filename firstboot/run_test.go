@@ -105,10 +105,10 @@ func TestAStopEndsWithOneLineAndWithoutAnError(t *testing.T) {
 func TestRolesThatAreNotKnownStop(t *testing.T) {
 	f := newFake(t)
 	n, i := testNode(), testImageFile()
-	n.Role, i.Role, n.InitMaster = "harbor", "harbor", false
+	n.Role, i.Role, n.InitMaster = "gateway", "gateway", false
 	f.identity(n, i)
 	require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
-	assert.Contains(t, f.console.String(), "imgbuild: stop: node master-1 has the role harbor: this agent knows the roles: master, worker, rook, lb, etcd\n")
+	assert.Contains(t, f.console.String(), "imgbuild: stop: node master-1 has the role gateway: this agent knows the roles: master, worker, rook, lb, etcd, harbor\n")
 	assert.Empty(t, f.ran, "nothing of containers is asked on a node without a kubelet")
 }
 

@@ -31,6 +31,8 @@ func roleFiles(c *cluster.Cluster, n cluster.Node, s Secrets) ([]butaneFile, err
 		return masterFiles(c.Topology, s), nil
 	case n.Role == cluster.RoleEtcd:
 		return etcdFiles(n, s)
+	case n.Role == cluster.RoleHarbor:
+		return registryFiles(c, n, s)
 	case Joins(n.Role):
 		return joinFiles(c.Name, n, s)
 	}
@@ -86,7 +88,7 @@ func pair(path string, p Pair) []butaneFile {
 // secretDirectories closes the directories that keys are in.
 func secretDirectories(files []butaneFile) []butaneDirectory {
 	var list []butaneDirectory
-	for _, dir := range []string{pkiDir, pkiDir + "/etcd", node.EtcdPKI} {
+	for _, dir := range []string{pkiDir, pkiDir + "/etcd", node.EtcdPKI, node.RegistryDir} {
 		holds := func(f butaneFile) bool { return strings.HasPrefix(path.Dir(f.Path)+"/", dir+"/") }
 		if slices.ContainsFunc(files, holds) {
 			list = append(list, butaneDirectory{dir, 0o700})

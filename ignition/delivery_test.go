@@ -1,6 +1,8 @@
 package ignition
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +26,14 @@ func everySecret(t *testing.T, c *cluster.Cluster, s Secrets) map[string]string 
 		"service-account private key": string(s.ServiceAccount.Key),
 		"VRRP password":               password + "\n",
 	}
+	registry, err := RegistryPassword(s)
+	require.NoError(t, err)
+	hash := sha256.Sum256([]byte(registry))
+	uploads, err := s.CA.Key.derive("imgbuild/registry-uploads/v1", s.Cluster)
+	require.NoError(t, err)
+	all["registry's password"] = registry + "\n"
+	all["hash of the registry's password"] = hex.EncodeToString(hash[:]) + "\n"
+	all["registry's upload secret"] = hex.EncodeToString(uploads) + "\n"
 	add := func(name string, p Pair) {
 		all[name+" certificate"], all[name+" private key"] = p.Certificate, string(p.Key)
 	}
@@ -39,6 +49,9 @@ func everySecret(t *testing.T, c *cluster.Cluster, s Secrets) map[string]string 
 			require.NoError(t, err)
 			add(n.Name+" "+use, p)
 		}
+		p, err := registryServer(s, n.Name, n.Address, registryHost(c))
+		require.NoError(t, err)
+		add(n.Name+" registry", p)
 	}
 	return all
 }
@@ -91,13 +104,19 @@ func TestSecretsOfEachRoleAreMinimal(t *testing.T) {
 	}
 	ca := map[string]string{"/etc/imgbuild/ca.crt": "kubernetes-ca certificate"}
 	worker := with(ca, map[string]string{"/etc/imgbuild/token": "NODE token"})
+	registry := with(ca, map[string]string{
+		"/etc/imgbuild/registry/tls.crt":         "NODE registry certificate",
+		"/etc/imgbuild/registry/tls.key":         "NODE registry private key",
+		"/etc/imgbuild/registry/password.sha256": "hash of the registry's password",
+		"/etc/imgbuild/registry/upload-secret":   "registry's upload secret",
+	})
 	vrrp := map[string]string{"/etc/imgbuild/vrrp": "VRRP password"}
 
 	s := testSecrets(t)
 	for name, roles := range map[string]map[cluster.Role]map[string]string{
 		"single": {cluster.RoleMaster: stacked},
 		"everything": {
-			cluster.RoleMaster: stacked, cluster.RoleLB: with(ca, vrrp), cluster.RoleHarbor: ca,
+			cluster.RoleMaster: stacked, cluster.RoleLB: with(ca, vrrp), cluster.RoleHarbor: registry,
 			cluster.RoleWorker: worker, cluster.RoleRook: worker,
 		},
 		"external-etcd": {
@@ -131,9 +150,9 @@ func TestSecretsOfEachRoleAreMinimal(t *testing.T) {
 					// Whatever else there may be of this form.
 					assert.True(t, secret || !strings.Contains(files[f.Path], "-----BEGIN"), f.Path)
 				}
-				for _, dir := range []string{"/etc/kubernetes/pki", "/etc/etcd/pki"} {
+				for _, dir := range []string{"/etc/kubernetes/pki", "/etc/etcd/pki", "/etc/imgbuild/registry"} {
 					closed := slices.ContainsFunc(config.Storage.Directories, func(d directory) bool { return d.Path == dir && *d.Mode == 0o700 })
-					_, holds := want[dir+"/ca.crt"]
+					holds := slices.ContainsFunc(slices.Collect(maps.Keys(want)), func(p string) bool { return strings.HasPrefix(p, dir+"/") })
 					assert.Equal(t, holds, closed, "%s is closed", dir)
 				}
 			})

@@ -74,6 +74,39 @@ func etcdMember(s Secrets, use, name, address string) (Pair, error) {
 }
 
 func (p Pair) deriveMember(use, name, address string) (Pair, error) {
+	return p.deriveLeaf("etcd", []string{use, name, address}, x509.Certificate{
+		Subject:     pkix.Name{CommonName: name},
+		DNSNames:    []string{name, "localhost"},
+		IPAddresses: []net.IP{net.ParseIP(address), net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	})
+}
+
+// registryServer is what a node of role harbor shows. It is valid as long as its
+// CA, as nothing on the machine could renew it, and nobody's client certificate.
+func registryServer(s Secrets, name, address, host string) (Pair, error) {
+	template := x509.Certificate{
+		Subject:     pkix.Name{CommonName: "registry"},
+		DNSNames:    []string{name, "localhost"},
+		IPAddresses: []net.IP{net.ParseIP(address), net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	switch ip := net.ParseIP(host); {
+	case ip == nil:
+		template.DNSNames = append(template.DNSNames, host)
+	case host != address:
+		template.IPAddresses = append(template.IPAddresses, ip)
+	}
+	p, err := s.CA.deriveLeaf("registry", []string{name, address, host}, template)
+	if err != nil {
+		return Pair{}, fmt.Errorf("make the registry's certificate for %s: kubernetes-ca: %w", name, err)
+	}
+	return p, nil
+}
+
+// deriveLeaf fills in a certificate for a kind of machine. The same words, which
+// are all that differs between two of a kind, give the same one.
+func (p Pair) deriveLeaf(kind string, words []string, template x509.Certificate) (Pair, error) {
 	ca, err := p.certificate()
 	if err != nil {
 		return Pair{}, err
@@ -82,24 +115,17 @@ func (p Pair) deriveMember(use, name, address string) (Pair, error) {
 	if err != nil {
 		return Pair{}, err
 	}
-	key, err := p.Key.deriveKey("imgbuild/etcd-key/v1", use, name, address)
+	key, err := p.Key.deriveKey(append([]string{"imgbuild/" + kind + "-key/v1"}, words...)...)
 	if err != nil {
 		return Pair{}, err
 	}
-	serial, err := p.Key.derive("imgbuild/etcd-serial/v1", use, name, address)
+	serial, err := p.Key.derive(append([]string{"imgbuild/" + kind + "-serial/v1"}, words...)...)
 	if err != nil {
 		return Pair{}, err
 	}
-	template := &x509.Certificate{
-		SerialNumber: new(big.Int).SetBytes(serial[:16]),
-		Subject:      pkix.Name{CommonName: name},
-		DNSNames:     []string{name, "localhost"},
-		IPAddresses:  []net.IP{net.ParseIP(address), net.IPv4(127, 0, 0, 1)},
-		NotBefore:    ca.NotBefore,
-		NotAfter:     ca.NotAfter,
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
+	template.SerialNumber = new(big.Int).SetBytes(serial[:16])
+	template.NotBefore, template.NotAfter = ca.NotBefore, ca.NotAfter
+	template.KeyUsage = x509.KeyUsageDigitalSignature
 	// Without a random source the signature is RFC 6979's, always the same.
-	return certify(nil, template, ca, key, caKey)
+	return certify(nil, &template, ca, key, caKey)
 }

@@ -51,6 +51,7 @@ func Render(c *cluster.Cluster, n cluster.Node, s Secrets) ([]byte, error) {
 	if len(c.Network.NTP) > 0 {
 		files = append(files, public(chronyPath, chronyFile(c.Network.NTP)))
 	}
+	files = append(files, mirrorFiles(c, n)...)
 	config := butane{Storage: butaneStorage{Files: append(files, secrets...), Directories: secretDirectories(secrets)}}
 	if len(c.SSH.AuthorizedKeys) > 0 {
 		// Not in root's home, which is on the read-only root.
@@ -160,6 +161,7 @@ func nodeFile(c *cluster.Cluster, n cluster.Node, s Secrets, secrets []butaneFil
 		Etcd:      peers(c.NodesOf(cluster.RoleEtcd)),
 		Joining:   joining(c, n),
 		Balancer:  balancer(c, n),
+		Registry:  ownRegistry(c, n),
 		Timeouts:  node.Timeouts{API: c.Timeouts.API.String(), Etcd: c.Timeouts.Etcd.String(), Heartbeat: c.Timeouts.Heartbeat.String()},
 	}
 	if err := out.Validate(); err != nil {

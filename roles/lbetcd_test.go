@@ -23,11 +23,13 @@ func resolved(t *testing.T, role string) builder.Plan {
 	return p
 }
 
-// TestNothingOfKubernetes: neither role runs a container.
+// TestNothingOfKubernetes: none of these roles runs a container.
 func TestNothingOfKubernetes(t *testing.T) {
 	for role, want := range map[string][]string{
 		"lb":   {"ignition", "imgbuild-firstboot"},
 		"etcd": {"etcd", "ignition", "imgbuild-firstboot"},
+		// registry.kind distribution
+		"harbor": {"ignition", "imgbuild-firstboot", "registry"},
 	} {
 		p := resolved(t, role)
 		assert.Empty(t, p.Images, role)
@@ -39,7 +41,7 @@ func TestNothingOfKubernetes(t *testing.T) {
 		for _, f := range p.Files {
 			assert.NotRegexp(t, "kube|containerd|cni", f.Path, role)
 		}
-		for _, unit := range []string{"etcd.service", "haproxy.service", "keepalived.service"} {
+		for _, unit := range []string{"etcd.service", "haproxy.service", "keepalived.service", "registry.service"} {
 			assert.NotContains(t, p.Enable, unit, "the agent starts it")
 		}
 	}
@@ -59,7 +61,7 @@ func units(t *testing.T, dir string) []string {
 			names = append(names, file)
 		}
 	}
-	for _, role := range []string{"etcd", "lb", "master"} {
+	for _, role := range []string{"etcd", "harbor", "lb", "master"} {
 		for _, f := range resolved(t, role).Files {
 			if name, ok := strings.CutPrefix(f.Path, "/usr/lib/systemd/system/"); ok {
 				write(name, f.Data)
@@ -82,6 +84,7 @@ func TestSystemdAcceptsTheUnits(t *testing.T) {
 	dir := t.TempDir()
 	names := units(t, dir)
 	require.Contains(t, names, filepath.Join(dir, "etcd.service"))
+	require.Contains(t, names, filepath.Join(dir, "registry.service"))
 	verify := func(args ...string) string {
 		cmd := exec.CommandContext(t.Context(), "systemd-analyze", append([]string{"verify", "--man=no"}, args...)...)
 		cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")

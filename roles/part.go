@@ -63,14 +63,18 @@ var roleName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 var taken = []string{"base", "boot", "bases", "parts"}
 
 // words are what the names of parts take from cluster.yaml: "{cni}" is
-// kubernetes.cni, "{balancer}" is keepalived where masters balance the API
-// among themselves, else none.
+// kubernetes.cni, "{registry}" is registry.kind, "{balancer}" is keepalived where
+// masters balance the API among themselves, else none.
 func words(c *cluster.Cluster) *strings.Replacer {
 	balancer := "none"
 	if lb := c.LoadBalancer; lb.CoLocated && lb.Mode == cluster.LBKeepalived {
 		balancer = string(lb.Mode)
 	}
-	return strings.NewReplacer("{cni}", c.Kubernetes.CNI, "{balancer}", balancer)
+	registry := c.Registry.Kind
+	if registry == "" {
+		registry = cluster.RegistryDistribution
+	}
+	return strings.NewReplacer("{cni}", c.Kubernetes.CNI, "{registry}", string(registry), "{balancer}", balancer)
 }
 
 // load reads a role with all its parts merged: parts first, the role's own last.

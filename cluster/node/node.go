@@ -26,6 +26,11 @@ const (
 	// EtcdPKI is the folder of ca.crt and of the pairs server and peer of a node
 	// of role etcd.
 	EtcdPKI = "/etc/etcd/pki"
+	// RegistryDir is the folder of what a node of role harbor has for its registry:
+	// the pair tls; password.sha256, the hex SHA-256 of its administrator's
+	// password; and upload-secret, which uploads are signed with. The last two are
+	// a line each.
+	RegistryDir = "/etc/imgbuild/registry"
 )
 
 // Node is the identity of one machine and what it needs to join its cluster.
@@ -54,6 +59,8 @@ type Node struct {
 	Joining []string `json:"joining,omitempty"`
 	// Balancer is set where this node balances the API.
 	Balancer *Balancer `json:"balancer,omitempty"`
+	// Registry is set on nodes of role harbor: what they serve.
+	Registry *Registry `json:"registry,omitempty"`
 	// CAHash is kubeadm's discovery pin of the cluster CA: "sha256:<hex>" of
 	// its SubjectPublicKeyInfo.
 	CAHash string `json:"caHash"`
@@ -94,6 +101,17 @@ type Balancer struct {
 	Priority int `json:"priority"`
 	// Peers are the addresses of the other balancers.
 	Peers []string `json:"peers"`
+}
+
+// Registry is what a node of role harbor serves.
+type Registry struct {
+	// Kind of software: "distribution" or "harbor".
+	Kind string `json:"kind"`
+	// Host is what images are called by: a name or an address, with or without a
+	// port. It may lead to several nodes.
+	Host string `json:"host"`
+	// Port that this node listens on.
+	Port int `json:"port"`
 }
 
 // Kubernetes is what kubeadm is told.

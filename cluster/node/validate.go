@@ -82,6 +82,9 @@ func (n Node) neighbours(p *problems) {
 	if n.Balancer != nil {
 		n.Balancer.validate(p)
 	}
+	if n.Registry != nil {
+		n.Registry.validate(p)
+	}
 }
 
 func (b Balancer) validate(p *problems) {
@@ -93,6 +96,15 @@ func (b Balancer) validate(p *problems) {
 	for i, a := range b.Peers {
 		p.address(fmt.Sprintf("balancer.peers[%d]", i), a)
 	}
+}
+
+func (r Registry) validate(p *problems) {
+	p.oneOf("registry.kind", r.Kind, "distribution", "harbor")
+	host, _, _ := strings.Cut(r.Host, ":")
+	if !isHost(host) {
+		p.addf("registry.host", "expected an address or a DNS name, with or without :PORT, got %q", r.Host)
+	}
+	p.number("registry.port", r.Port, 1, 65535)
 }
 
 func (p *problems) peers(field string, list []Peer) {
