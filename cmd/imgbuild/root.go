@@ -59,6 +59,7 @@ func commands(a *app) []*cobra.Command {
 		newSecretsCmd(a),
 		newIgnitionCmd(a),
 		newTokenCmd(a),
+		newSeedCmd(a),
 		newLabCmd(a),
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 func newSecretsCmd(a *app) *cobra.Command {
 	var output string
-	var rotate bool
+	var rotate, password bool
 	cmd := &cobra.Command{
 		Use:     "secrets",
 		GroupID: groupBuild,
@@ -30,26 +30,33 @@ encrypted with age (https://age-encryption.org). Their clear text is never
 written to this machine's disk.
 
 What single nodes have of their own, which are the tokens that workers join
-with, the certificates of etcd machines and the balancers' password, is derived
-from them whenever it is needed. So a node may be added to cluster.yaml at any
-time: render its config, and see imgbuild token.
+with, the certificates of etcd machines and registries, and the passwords of
+balancers and of the registry's administrator, is derived from them whenever it
+is needed. So a node may be added to cluster.yaml at any time: render its config,
+and see imgbuild token.
 
 The age identity is the file $IMGBUILD_AGE_IDENTITY, or
 ~/.config/imgbuild/identity.txt. It is made where there is none. Keep a copy:
 nothing else decrypts the secrets.
 
-What is printed are names, fingerprints and validity, never a key.
+What is printed are names, fingerprints and validity, never a key. With
+--registry-password it is the password of the registry's user admin and nothing
+else.
 
 With --rotate all secrets are replaced, and the old file stays as *.bak-N.
 Machines that run keep the old ones: they need a new config and a new
 installation.`,
 		Example: `  imgbuild secrets
   imgbuild secrets -o json
+  imgbuild secrets --registry-password | docker login -u admin --password-stdin 10.77.0.51
   imgbuild secrets --rotate`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
 				return usageError{fmt.Errorf("--output %s: expected text or json", output)}
+			}
+			if rotate && password {
+				return usageError{errors.New("--registry-password with --rotate: expected one of them")}
 			}
 			c, err := a.loadCluster()
 			if err != nil {
@@ -63,10 +70,14 @@ installation.`,
 			if err != nil {
 				return err
 			}
+			if password {
+				return showPassword(a.Stdout, secrets)
+			}
 			return showSecrets(a.Stdout, store, secrets, output)
 		},
 	}
 	cmd.Flags().BoolVar(&rotate, "rotate", false, "replace all secrets with new ones")
+	cmd.Flags().BoolVar(&password, "registry-password", false, "print the password of the registry's administrator")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "`text|json`")
 	return cmd
 }
@@ -98,6 +109,15 @@ func (a *app) secrets(ctx context.Context, store ignition.Store, c *cluster.Clus
 		a.log.Warn("machines that run keep the old secrets: render their configs and install them again", "old", backup)
 	}
 	return secrets, nil
+}
+
+func showPassword(w io.Writer, secrets ignition.Secrets) error {
+	password, err := ignition.RegistryPassword(secrets)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w, password)
+	return err
 }
 
 // showSecrets prints what may be known of the secrets.
