@@ -43,7 +43,7 @@ test: emulator format vet static shell build
 
 # Clusters of many machines: lost masters, balancers and members of etcd.
 test-ha: emulator build
-	IMGBUILD_TEST_ROOT=1 IMGBUILD_TEST_HA=1 $(GO) test -count=1 -v -timeout 6h -run 'TestStackedCluster|TestExternalEtcdCluster' ./test
+	IMGBUILD_TEST_ROOT=1 IMGBUILD_TEST_HA=1 $(GO) test -count=1 -v -timeout 6h -run 'TestStackedCluster|TestExternalEtcdCluster|TestRegistry' ./test
 
 # Alone on the machine, as root. The tables go to standard output.
 bench: bench-packages emulator build

@@ -49,17 +49,14 @@ type ha struct {
 // newHA makes the images of a cluster of many machines, which are off.
 func newHA(t *testing.T, topology string, machines ...machine) *ha {
 	t.Helper()
-	if os.Getenv("IMGBUILD_TEST_HA") == "" {
-		t.Skip("boots a cluster of many machines, which takes an hour without KVM: make test-ha")
-	}
-	return newMachines(t, topology, "", machines...)
+	return newHAWith(t, topology, "", machines...)
 }
 
-// newMachines makes the images of a lab with more in its cluster.yaml.
-func newMachines(t *testing.T, topology, more string, machines ...machine) *ha {
+// newHAWith has more lines in its cluster.yaml.
+func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	t.Helper()
-	if os.Getenv("IMGBUILD_TEST_ROOT") == "" {
-		t.Skip("builds and boots images: set IMGBUILD_TEST_ROOT=1")
+	if os.Getenv("IMGBUILD_TEST_HA") == "" {
+		t.Skip("boots a cluster of many machines, which takes an hour without KVM: make test-ha")
 	}
 	w := &ha{world: inFolder(t, t.TempDir(), topology), machines: machines}
 	require.NoError(t, w.buildPrograms())
