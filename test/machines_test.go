@@ -66,7 +66,7 @@ func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	require.True(t, found)
 	head = strings.Replace(head, "name: demo", "name: "+w.name, 1)
 	// Emulated machines that share two cores are slow, not broken.
-	head = strings.NewReplacer("api: 10m", "api: 40m", "etcd: 10m", "etcd: 40m", "heartbeat: 100ms", "heartbeat: 1s").Replace(head)
+	head = strings.NewReplacer("size: production", "size: test", "api: 10m", "api: 40m", "etcd: 10m", "etcd: 40m", "heartbeat: 100ms", "heartbeat: 1s").Replace(head)
 	text := head + "\n" + more + "nodes:\n"
 	for _, m := range machines {
 		text += fmt.Sprintf("  - {name: %s, role: %s, mac: %q, address: 10.77.0.%d%s}\n", m.name, m.role, m.mac(), m.number, m.size())
