@@ -37,3 +37,9 @@ func defaultUpstreams() []string {
 
 // RegistryKinds are the accepted values of registry.kind.
 func RegistryKinds() []RegistryKind { return []RegistryKind{RegistryHarbor, RegistryDistribution} }
+
+// RookImageSources are the accepted values of rook.images.
+func RookImageSources() []RookImages { return []RookImages{RookBaked, RookRegistry} }
+
+// DiskKinds are the accepted kinds of a disk.
+func DiskKinds() []DiskKind { return []DiskKind{SSD, HDD} }

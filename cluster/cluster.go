@@ -35,6 +35,8 @@ type Cluster struct {
 	Network Network `yaml:"network"`
 	// Registry is where nodes pull images that are not baked.
 	Registry Registry `yaml:"registry,omitempty"`
+	// Rook is the storage of the cluster, on nodes of role rook.
+	Rook Rook `yaml:"rook,omitempty"`
 	// SSH lets people in; without keys sshd stays off.
 	SSH SSH `yaml:"ssh,omitempty"`
 	// Timeouts of the first boot.
@@ -178,6 +180,32 @@ type Registry struct {
 	UpstreamFallback bool `yaml:"upstreamFallback,omitempty"`
 }
 
+// RookImages is where nodes have the images of Rook and Ceph from.
+type RookImages string
+
+// The sources of Rook's images.
+const (
+	// RookBaked has them in the images of role rook.
+	RookBaked RookImages = "baked"
+	// RookRegistry pulls them from the registry, as any other pod's.
+	RookRegistry RookImages = "registry"
+)
+
+// Rook is the storage of the cluster: Ceph on the disks of the nodes of role
+// rook.
+type Rook struct {
+	// Images is where the nodes have those of Rook and Ceph from: baked, or
+	// registry. Default: baked, where there are nodes of role rook.
+	Images RookImages `yaml:"images,omitempty"`
+	// Apply lets the first master start Rook's operator and Ceph. Without it
+	// imgbuild rook prints what you would apply. Default: false.
+	Apply bool `yaml:"apply,omitempty"`
+	// DatabasePercent is how much of an HDD's size its database gets on an SSD of
+	// its node, 1 to 10: 1 is enough for block devices, 4 for files and objects.
+	// Default: 1.
+	DatabasePercent int `yaml:"databasePercent,omitempty"`
+}
+
 // SSH lets people in; without keys sshd stays off.
 type SSH struct {
 	// AuthorizedKeys are public keys, one line of a *.pub file each.
@@ -226,8 +254,35 @@ type Node struct {
 	// InstallDisk is the stable path of the disk to install to, such as
 	// /dev/disk/by-id/….
 	InstallDisk string `yaml:"installDisk,omitempty"`
+	// Links are the speeds of its network interfaces in Gbit/s, such as [10, 10];
+	// checked for nodes of role rook where declared.
+	Links []int `yaml:"links,omitempty"`
+	// Disks are the raw ones that Ceph may have, of nodes of role rook only. What is
+	// on a disk is never removed: one that is not empty is left alone.
+	Disks []Disk `yaml:"disks,omitempty"`
 	// Labels of the Kubernetes node.
 	Labels map[string]string `yaml:"labels,omitempty"`
+}
+
+// DiskKind is what a disk is made of.
+type DiskKind string
+
+// The kinds of disks.
+const (
+	SSD DiskKind = "ssd"
+	HDD DiskKind = "hdd"
+)
+
+// Disk is a raw disk of a node.
+type Disk struct {
+	// Path that stays the same, such as /dev/disk/by-id/….
+	Path string `yaml:"path"`
+	// Kind is ssd or hdd. Where a node has both, its SSDs hold the databases of
+	// its HDDs, of at most 6 each.
+	Kind DiskKind `yaml:"kind"`
+	// Size that it is sold with, at least 10GB; at least 300GB with size
+	// production.
+	Size Bytes `yaml:"size"`
 }
 
 // Lab is how the cluster runs in local QEMU machines.

@@ -14,6 +14,7 @@ const (
 	coLocatedPort          = 8443
 	defaultTimeout         = Duration(10 * time.Minute)
 	defaultHeartbeat       = Duration(100 * time.Millisecond)
+	defaultDatabasePercent = 1
 	defaultLabCPUs         = 2
 	defaultLabMemory       = 4 * GiB
 	defaultLabDisk         = 20 * GiB
@@ -43,6 +44,10 @@ func (c *Cluster) setDefaults() {
 	or(&c.Lab.Disk, defaultLabDisk)
 	c.setLoadBalancerDefaults()
 	c.setRegistryDefaults()
+	if len(c.NodesOf(RoleRook)) > 0 {
+		or(&c.Rook.Images, RookBaked)
+		or(&c.Rook.DatabasePercent, defaultDatabasePercent)
+	}
 	for i, n := range c.Nodes {
 		if mac, err := net.ParseMAC(n.MAC); err == nil {
 			c.Nodes[i].MAC = mac.String()

@@ -55,6 +55,10 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return words(LoadBalancerModes())
 	case reflect.TypeFor[RegistryKind]():
 		return words(RegistryKinds())
+	case reflect.TypeFor[RookImages]():
+		return words(RookImageSources())
+	case reflect.TypeFor[DiskKind]():
+		return words(DiskKinds())
 	case reflect.TypeFor[Duration]():
 		return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(h|m|s|ms))+$`, Examples: []any{"10m"}}
 	case reflect.TypeFor[Bytes]():
@@ -105,6 +109,10 @@ func refine(root *jsonschema.Schema) error {
 		{"Timeouts", "api", func(s *jsonschema.Schema) { s.Default = d.Timeouts.API }},
 		{"Timeouts", "etcd", func(s *jsonschema.Schema) { s.Default = d.Timeouts.Etcd }},
 		{"Timeouts", "heartbeat", func(s *jsonschema.Schema) { s.Default = d.Timeouts.Heartbeat }},
+		{"Rook", "databasePercent", func(s *jsonschema.Schema) {
+			s.Minimum, s.Maximum = "1", "10"
+			s.Default = defaultDatabasePercent
+		}},
 		{"RoleOptions", "base", func(s *jsonschema.Schema) { s.Enum = words(Bases()).Enum }},
 		{"Node", "name", func(s *jsonschema.Schema) { s.Pattern = dnsLabel.String() }},
 		{"Node", "cpus", func(s *jsonschema.Schema) { s.Minimum = "1" }},

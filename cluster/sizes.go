@@ -10,8 +10,8 @@ type Machine struct {
 const gigabyte Bytes = 1e9
 
 // Minimum is the smallest machine that a size allows for a role; zero for an
-// unknown size or role. Disk is the system disk: the raw disks of rook nodes
-// are not declared.
+// unknown size or role. Disk is the system disk; for the raw disks of rook nodes
+// see RawDisk.
 func Minimum(size Size, role Role) Machine {
 	switch size {
 	case SizeTest:
@@ -45,7 +45,7 @@ func productionMinimum(role Role) Machine {
 	case RoleMaster, RoleWorker:
 		return Machine{8, 16 * GiB, 40 * gigabyte}
 	case RoleRook:
-		return Machine{16, 32 * GiB, 300 * gigabyte}
+		return Machine{16, 32 * GiB, 40 * gigabyte}
 	}
 	return Machine{}
 }

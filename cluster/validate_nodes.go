@@ -39,7 +39,7 @@ func (v *checker) nodes() {
 		v.errorf("nodes", "expected at most %d nodes, got %d", maxNodes, len(v.c.Nodes))
 		return
 	}
-	names, macs, addresses := taken{}, taken{}, taken{}
+	names, macs, addresses, disks := taken{}, taken{}, taken{}, taken{}
 	if a, err := netip.ParseAddr(v.c.Network.Gateway); err == nil {
 		addresses[a.String()] = "network.gateway"
 	}
@@ -63,6 +63,8 @@ func (v *checker) nodes() {
 		v.installDisk(field+".installDisk", n.InstallDisk)
 		v.labels(field+".labels", n)
 		v.machine(field, n)
+		v.rawDisks(field, n, disks)
+		v.links(field, n)
 	}
 }
 
@@ -107,6 +109,8 @@ func (v *checker) labels(field string, n Node) {
 			v.errorf(at, "expected a Kubernetes label such as rack or example.com/rack")
 		case isReservedLabel(key):
 			v.errorf(at, "the kubelet may not set labels of kubernetes.io and k8s.io: expected another prefix, or node.kubernetes.io")
+		case n.Role == RoleRook && key == StorageLabel && value != StorageLabelValue:
+			v.errorf(at, "a node of role rook has the value %s of this label: pods of Ceph look for it", StorageLabelValue)
 		case value != "" && !labelWord.MatchString(value):
 			v.errorf(at, "expected at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends, got %q", short(value))
 		}

@@ -7,14 +7,26 @@ import (
 	"path"
 	"slices"
 	"strconv"
+
+	"imgbuild/cluster/node"
 )
 
 // addonsDir holds what the image gives every cluster, one file per add-on.
 const addonsDir = "/usr/share/imgbuild/addons"
 
-// addons are the objects of all add-ons, in the order of the files.
+// addons are the objects of all add-ons: the image's, then this cluster's.
 func (m *machine) addons() ([]object, error) {
-	entries, err := os.ReadDir(m.host.path(addonsDir))
+	all, err := m.addonsOf(addonsDir)
+	if err != nil {
+		return nil, err
+	}
+	own, err := m.addonsOf(node.AddonsDir)
+	return append(all, own...), err
+}
+
+// addonsOf are those of a folder, in the order of its files.
+func (m *machine) addonsOf(dir string) ([]object, error) {
+	entries, err := os.ReadDir(m.host.path(dir))
 	if err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
@@ -24,11 +36,11 @@ func (m *machine) addons() ([]object, error) {
 		if path.Ext(name) != ".yaml" || name == "flannel.yaml" && m.node.Kubernetes.CNI != "flannel" {
 			continue
 		}
-		data, err := m.host.read(path.Join(addonsDir, name))
+		data, err := m.host.read(path.Join(dir, name))
 		if err != nil {
 			return nil, err
 		}
-		objects, err := parseObjects(path.Join(addonsDir, name), m.fill(data))
+		objects, err := parseObjects(path.Join(dir, name), m.fill(data))
 		if err != nil {
 			return nil, Stop{err.Error() + ": build the image again"}
 		}

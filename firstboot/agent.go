@@ -83,8 +83,10 @@ func (m *machine) rolePhases() ([]Phase, error) {
 	switch m.node.Role {
 	case roleMaster:
 		return m.masterPhases(), nil
-	case roleWorker, roleRook:
+	case roleWorker:
 		return m.workerPhases(), nil
+	case roleRook:
+		return append(m.storagePhases(), m.workerPhases()...), nil
 	case "lb":
 		return m.lbPhases()
 	case "etcd":

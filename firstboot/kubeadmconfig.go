@@ -73,7 +73,14 @@ func registration(n node.Node, ignore []string) object {
 	if len(ignore) > 0 {
 		r["ignorePreflightErrors"] = ignore
 	}
-	if n.Role == roleMaster && !n.Kubernetes.MasterTaint {
+	var taints []any
+	for _, t := range n.Taints {
+		taints = append(taints, object{"key": t.Key, "value": t.Value, "effect": t.Effect})
+	}
+	switch {
+	case len(taints) > 0:
+		r["taints"] = taints
+	case n.Role == roleMaster && !n.Kubernetes.MasterTaint:
 		r["taints"] = []any{} // without the field kubeadm taints a master
 	}
 	return r

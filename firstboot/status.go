@@ -30,6 +30,8 @@ type Status struct {
 	Phases      []PhaseStatus `json:"phases"`
 	Seconds     Seconds       `json:"seconds"`
 	ServiceTest *ServiceTest  `json:"serviceTest,omitempty"`
+	// Disks are the raw ones of a node of role rook.
+	Disks []DiskStatus `json:"disks,omitempty"`
 }
 
 // PhaseStatus is one phase that has begun.

@@ -52,6 +52,11 @@ func Render(c *cluster.Cluster, n cluster.Node, s Secrets) ([]byte, error) {
 		files = append(files, public(chronyPath, chronyFile(c.Network.NTP)))
 	}
 	files = append(files, mirrorFiles(c, n)...)
+	storage, err := storageFiles(c, n)
+	if err != nil {
+		return nil, fmt.Errorf("render the config of %s: %w", n.Name, err)
+	}
+	files = append(files, storage...)
 	config := butane{Storage: butaneStorage{Files: append(files, secrets...), Directories: secretDirectories(secrets)}}
 	if len(c.SSH.AuthorizedKeys) > 0 {
 		// Not in root's home, which is on the read-only root.
@@ -156,7 +161,9 @@ func nodeFile(c *cluster.Cluster, n cluster.Node, s Secrets, secrets []butaneFil
 		CAHash:    hash,
 		NotBefore: s.Created.Format(time.RFC3339),
 		Secrets:   paths(secrets),
-		Labels:    n.Labels,
+		Labels:    labels(n),
+		Disks:     disks(n),
+		Taints:    taints(n),
 		Masters:   peers(c.NodesOf(cluster.RoleMaster)),
 		Etcd:      peers(c.NodesOf(cluster.RoleEtcd)),
 		Joining:   joining(c, n),

@@ -119,6 +119,7 @@ func TestBrokenOwnRole(t *testing.T) {
 			l := Lock{}
 			if _, err := s.load("own", small()); err == nil {
 				l = lockOf(t, s, small(), "own")
+				l.Images = nil
 			}
 			_, err := s.Resolve(small(), "own", l, agent)
 			assert.ErrorContains(t, err, c.want)

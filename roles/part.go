@@ -64,7 +64,10 @@ var taken = []string{"base", "boot", "bases", "parts"}
 
 // words are what the names of parts take from cluster.yaml: "{cni}" is
 // kubernetes.cni, "{registry}" is registry.kind, "{balancer}" is keepalived where
-// masters balance the API among themselves, else none.
+// masters balance the API among themselves, else none. Of the storage,
+// "{storageImages}" is rook.images, "{storageClient}" is baked where other nodes
+// have images of it, too, and "{storageOperator}" is rook where the first master
+// starts it; else both are none.
 func words(c *cluster.Cluster) *strings.Replacer {
 	balancer := "none"
 	if lb := c.LoadBalancer; lb.CoLocated && lb.Mode == cluster.LBKeepalived {
@@ -74,7 +77,19 @@ func words(c *cluster.Cluster) *strings.Replacer {
 	if registry == "" {
 		registry = cluster.RegistryDistribution
 	}
-	return strings.NewReplacer("{cni}", c.Kubernetes.CNI, "{registry}", string(registry), "{balancer}", balancer)
+	images := c.Rook.Images
+	if images == "" {
+		images = cluster.RookBaked
+	}
+	client, operator := "none", "none"
+	if len(c.NodesOf(cluster.RoleRook)) > 0 && images == cluster.RookBaked {
+		client = string(images)
+	}
+	if c.Rook.Apply {
+		operator = "rook"
+	}
+	return strings.NewReplacer("{cni}", c.Kubernetes.CNI, "{registry}", string(registry), "{balancer}", balancer,
+		"{storageImages}", string(images), "{storageClient}", client, "{storageOperator}", operator)
 }
 
 // load reads a role with all its parts merged: parts first, the role's own last.

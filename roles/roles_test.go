@@ -15,6 +15,7 @@ import (
 
 	"imgbuild/builder"
 	"imgbuild/builder/components"
+	"imgbuild/builder/images"
 	"imgbuild/builder/packages"
 	"imgbuild/builder/rootfs"
 	"imgbuild/cluster"
@@ -42,6 +43,15 @@ func lockOf(t *testing.T, s Source, cl *cluster.Cluster, names ...string) Lock {
 			Name: spec.Name, Version: "v1.0.0", Source: components.SourceModules, Go: "go1.26.0", Inputs: spec.Name + "-inputs",
 		})
 	}
+	for _, name := range names {
+		r, err := s.load(name, cl)
+		require.NoError(t, err)
+		for _, ref := range sorted(r.Images) {
+			if !images.Composed(ref) {
+				l.Images = append(l.Images, images.Image{Ref: ref, Inputs: "inputs of " + ref, Digest: "sha256:" + strings.Repeat("ab", 32)})
+			}
+		}
+	}
 	wanted, err := s.wanted(cl, names)
 	require.NoError(t, err)
 	for _, w := range wanted {
@@ -56,7 +66,7 @@ func lockOf(t *testing.T, s Source, cl *cluster.Cluster, names ...string) Lock {
 }
 
 func TestResolveGolden(t *testing.T) {
-	for _, role := range []string{"master", "worker", "lb", "etcd"} {
+	for _, role := range []string{"master", "worker", "lb", "etcd", "harbor"} {
 		t.Run(role, func(t *testing.T) {
 			l := lockOf(t, Source{}, small(), role)
 			p, err := Source{}.Resolve(small(), role, l, agent)

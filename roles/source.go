@@ -28,7 +28,7 @@ import (
 	"imgbuild/builder/rootfs"
 )
 
-//go:embed all:bases all:etcd all:harbor all:lb all:master all:parts all:worker
+//go:embed all:bases all:etcd all:harbor all:lb all:master all:parts all:rook all:worker
 var embedded embed.FS
 
 // Source is where roles, parts and bases are read from: a folder of the user's

@@ -54,7 +54,7 @@ func TestAllComponentsCanBeResolved(t *testing.T) {
 		assert.Equal(t, s.Version, c.Version)
 	}
 	assert.Equal(t, []string{
-		"cni-plugins", "containerd", "coredns", "etcd", "flannel", "ignition", "kubernetes", "pause", "registry",
+		"cni-plugins", "containerd", "coredns", "etcd", "flannel", "ignition", "kubernetes", "pause", "registry", "rook",
 	}, names)
 }
 

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// takeFromModule copies the directories of Spec.Copy into dir.
+// takeFromModule copies what Spec.Copy names into dir.
 func (w workspace) takeFromModule(ctx context.Context, dir string) error {
 	if len(w.spec.Copy) == 0 {
 		return nil
@@ -26,7 +26,7 @@ func (w workspace) takeFromModule(ctx context.Context, dir string) error {
 	return nil
 }
 
-// copyTree copies a directory of a module. Module archives keep no modes, so
+// copyTree copies a file or a directory of a module. Module archives keep no modes, so
 // a file that starts with "#!" becomes executable and any other does not.
 // Ref: go.dev/ref/mod#zip-files.
 func copyTree(from, to string) error {
@@ -41,6 +41,9 @@ func copyTree(from, to string) error {
 		target := filepath.Join(to, rel)
 		if d.IsDir() {
 			return os.MkdirAll(target, 0o755)
+		}
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			return err
 		}
 		data, err := os.ReadFile(p)
 		if err != nil {

@@ -28,7 +28,7 @@ type Spec struct {
 	Programs []Program `yaml:"programs"`
 	// C are programs of a single C file.
 	C []CProgram `yaml:"c"`
-	// Copy are directories of Module that come along unchanged.
+	// Copy are files and directories of Module that come along unchanged.
 	Copy []Copy `yaml:"copy"`
 	// Stamp sets string variables when linking (`go tool link -X`), by their
 	// full name. {version}, {number} (without v),
@@ -58,7 +58,7 @@ type CProgram struct {
 	Define map[string]string `yaml:"define"`
 }
 
-// Copy is a directory taken from a module.
+// Copy is a file or a directory taken from a module.
 type Copy struct {
 	// From is a path in Module, To one in the component's directory.
 	From string `yaml:"from"`
@@ -147,8 +147,8 @@ func (s Spec) check(folder string) error {
 		return errors.New("c and copy need a module to take files from")
 	}
 	outputs := s.Outputs()
-	if len(outputs) == 0 || len(slices.Compact(slices.Clone(outputs))) != len(outputs) {
-		return errors.New("want one or more programs, each with an output of its own")
+	if len(outputs)+len(s.Copy) == 0 || len(slices.Compact(slices.Clone(outputs))) != len(outputs) {
+		return errors.New("want one or more programs, each with an output of its own, or files to copy")
 	}
 	paths := slices.Clone(outputs)
 	for _, c := range s.Copy {

@@ -31,6 +31,9 @@ const (
 	// password; and upload-secret, which uploads are signed with. The last two are
 	// a line each.
 	RegistryDir = "/etc/imgbuild/registry"
+	// AddonsDir is the folder of what the init master applies for this cluster
+	// alone, after the add-ons of its image: YAML files, in the order of their names.
+	AddonsDir = "/etc/imgbuild/addons"
 )
 
 // Node is the identity of one machine and what it needs to join its cluster.
@@ -61,6 +64,10 @@ type Node struct {
 	Balancer *Balancer `json:"balancer,omitempty"`
 	// Registry is set on nodes of role harbor: what they serve.
 	Registry *Registry `json:"registry,omitempty"`
+	// Disks are the raw ones that a node of role rook gives to Ceph.
+	Disks []Disk `json:"disks,omitempty"`
+	// Taints of the Kubernetes node, besides kubeadm's own.
+	Taints []Taint `json:"taints,omitempty"`
 	// CAHash is kubeadm's discovery pin of the cluster CA: "sha256:<hex>" of
 	// its SubjectPublicKeyInfo.
 	CAHash string `json:"caHash"`
@@ -112,6 +119,21 @@ type Registry struct {
 	Host string `json:"host"`
 	// Port that this node listens on.
 	Port int `json:"port"`
+}
+
+// Disk is a raw disk that nothing of ours ever writes to.
+type Disk struct {
+	// Path below /dev that stays the same from boot to boot.
+	Path string `json:"path"`
+	// Size in bytes that it has at least.
+	Size int64 `json:"size"`
+}
+
+// Taint keeps pods off the node that do not tolerate it.
+type Taint struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`
+	Effect string `json:"effect"`
 }
 
 // Kubernetes is what kubeadm is told.

@@ -58,6 +58,8 @@ func (n Node) Validate() error {
 	n.neighbours(p)
 	p.secrets(n.Secrets)
 	p.labels(n.Labels)
+	p.disks(n.Disks)
+	p.taints(n.Taints)
 	p.duration("timeouts.api", n.Timeouts.API)
 	p.duration("timeouts.etcd", n.Timeouts.Etcd)
 	if n.Timeouts.Heartbeat != "" {
@@ -246,4 +248,24 @@ func isHost(s string) bool {
 		return false
 	}
 	return isDNSName(s)
+}
+
+func (p *problems) disks(disks []Disk) {
+	for i, d := range disks {
+		field := fmt.Sprintf("disks[%d]", i)
+		if !strings.HasPrefix(d.Path, "/dev/") || path.Clean(d.Path) != d.Path || strings.ContainsRune(d.Path, 0) {
+			p.addf(field+".path", "expected a path below /dev, got %q", d.Path)
+		}
+		if d.Size <= 0 {
+			p.addf(field+".size", "expected a number of bytes, got %d", d.Size)
+		}
+	}
+}
+
+func (p *problems) taints(taints []Taint) {
+	for i, t := range taints {
+		field := fmt.Sprintf("taints[%d]", i)
+		p.labels(map[string]string{t.Key: t.Value})
+		p.oneOf(field+".effect", t.Effect, "NoSchedule", "PreferNoSchedule", "NoExecute")
+	}
 }

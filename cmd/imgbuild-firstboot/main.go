@@ -144,6 +144,9 @@ func printStatus(w io.Writer, s firstboot.Status) {
 		took := time.Duration(p.Seconds * float64(time.Second)).Round(100 * time.Millisecond)
 		fmt.Fprintf(w, "  %-14s %-8s %8s  %d retries\n", p.Name, state, took, p.Retries)
 	}
+	for _, d := range s.Disks {
+		fmt.Fprintf(w, "  disk %-8s %s (%s)\n", d.State, d.Path, d.Detail)
+	}
 	if s.ServiceTest == nil {
 		return
 	}

@@ -60,6 +60,7 @@ func commands(a *app) []*cobra.Command {
 		newIgnitionCmd(a),
 		newTokenCmd(a),
 		newSeedCmd(a),
+		newRookCmd(a),
 		newLabCmd(a),
 	}
 }

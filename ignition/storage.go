@@ -1,0 +1,49 @@
+package ignition
+
+import (
+	"maps"
+
+	"imgbuild/cluster"
+	"imgbuild/cluster/node"
+	"imgbuild/storage"
+)
+
+// labels are those of cluster.yaml, and what Ceph's pods look for.
+func labels(n cluster.Node) map[string]string {
+	if n.Role != cluster.RoleRook {
+		return n.Labels
+	}
+	all := map[string]string{cluster.StorageLabel: cluster.StorageLabelValue}
+	maps.Copy(all, n.Labels)
+	return all
+}
+
+// taints keep pods off the nodes of role rook that are not of the storage.
+func taints(n cluster.Node) []node.Taint {
+	if n.Role != cluster.RoleRook {
+		return nil
+	}
+	t := storage.Taint()
+	return []node.Taint{{Key: t.Key, Value: t.Value, Effect: t.Effect}}
+}
+
+func disks(n cluster.Node) []node.Disk {
+	var list []node.Disk
+	for _, d := range n.Disks {
+		list = append(list, node.Disk{Path: d.Path, Size: int64(d.Size)})
+	}
+	return list
+}
+
+// storageFiles let the init master make the cluster's storage, where it may.
+// Rook's own objects are in its image.
+func storageFiles(c *cluster.Cluster, n cluster.Node) ([]butaneFile, error) {
+	if !c.Rook.Apply || n.Name != c.InitMaster().Name {
+		return nil, nil
+	}
+	text, err := storage.Manifest(c)
+	if err != nil {
+		return nil, err
+	}
+	return []butaneFile{public(node.AddonsDir+"/ceph-cluster.yaml", string(text))}, nil
+}

@@ -1,0 +1,71 @@
+package roles
+
+import (
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"imgbuild/builder"
+	"imgbuild/cluster"
+)
+
+// withStorage is a cluster with a storage node.
+func withStorage(rook cluster.Rook) *cluster.Cluster {
+	cl := small()
+	cl.Rook = rook
+	cl.Nodes = []cluster.Node{{Name: "rook-1", Role: cluster.RoleRook}}
+	return cl
+}
+
+// planWith resolves a role; the second value are the names of its images.
+func planWith(t *testing.T, cl *cluster.Cluster, role string) (builder.Plan, []string) {
+	t.Helper()
+	p, err := Source{}.Resolve(cl, role, lockOf(t, Source{}, cl, role), agent)
+	require.NoError(t, err)
+	var refs []string
+	for _, img := range p.Images {
+		refs = append(refs, img.Ref)
+	}
+	return p, refs
+}
+
+func TestStorageNode(t *testing.T) {
+	_, onWorker := planWith(t, small(), "worker")
+
+	p, refs := planWith(t, withStorage(cluster.Rook{Images: cluster.RookRegistry}), "rook")
+	assert.Equal(t, onWorker, refs, "registry: nothing of Ceph is baked")
+	var paths []string
+	for _, f := range p.Files {
+		paths = append(paths, f.Path)
+	}
+	assert.Contains(t, paths, "/usr/lib/modules-load.d/imgbuild-storage.conf")
+
+	_, refs = planWith(t, withStorage(cluster.Rook{Images: cluster.RookBaked}), "rook")
+	assert.Subset(t, refs, append(onWorker, "docker.io/rook/ceph:v1.18.8", "quay.io/ceph/ceph:v19.2.3"))
+
+	// Volumes are attached on all nodes.
+	for _, role := range []string{"worker", "master"} {
+		_, refs = planWith(t, withStorage(cluster.Rook{Images: cluster.RookBaked}), role)
+		assert.Contains(t, refs, "quay.io/cephcsi/cephcsi:v3.15.0", role)
+		_, refs = planWith(t, withStorage(cluster.Rook{Images: cluster.RookRegistry}), role)
+		assert.NotContains(t, strings.Join(refs, " "), "ceph", role)
+	}
+}
+
+// TestOnlyClusterYAMLLetsMastersStartRook looks at what the init master applies.
+func TestOnlyClusterYAMLLetsMastersStartRook(t *testing.T) {
+	addons := func(apply bool) (names []string) {
+		p, _ := planWith(t, withStorage(cluster.Rook{Images: cluster.RookRegistry, Apply: apply}), "master")
+		for _, f := range p.Files {
+			if path.Dir(f.Path) == "/usr/share/imgbuild/addons" {
+				names = append(names, path.Base(f.Path))
+			}
+		}
+		return names
+	}
+	assert.Equal(t, []string{"flannel.yaml"}, addons(false))
+	assert.Equal(t, []string{"flannel.yaml", "rook-1-crds.yaml", "rook-2-common.yaml", "rook-3-csi-operator.yaml", "rook-4-operator.yaml"}, addons(true))
+}
