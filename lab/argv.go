@@ -70,6 +70,12 @@ func argv(h hardware) []string {
 		// systemd's EFI stub appends it to the UKI's own command line.
 		"-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="+escape(kernelArguments(h.KVM)),
 	)
+	for i, d := range h.Node.Raw {
+		id := "raw" + strconv.Itoa(i)
+		args = append(args,
+			"-drive", "if=none,id="+id+",format=raw,discard=unmap,file="+rawFile(d.Serial),
+			"-device", "virtio-blk-pci,drive="+id+",serial="+d.Serial)
+	}
 	if h.Node.Clock != 0 {
 		args = append(args, "-rtc", "base="+h.Now.Add(h.Node.Clock).UTC().Format("2006-01-02T15:04:05"))
 	}

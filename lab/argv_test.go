@@ -45,6 +45,8 @@ func TestArgv(t *testing.T) {
 			Now: time.Date(2026, 3, 1, 1, 30, 15, 999, time.FixedZone("CET", 3600)),
 		})))
 	}
+	node.Clock, node.Raw = 0, []RawDisk{{Serial: "ssd-1", Bytes: 1 << 30}, {Serial: "hdd-1", Bytes: 1 << 30}}
+	golden(t, "testdata/argv-raw.golden", lines(argv(hardware{Lab: "demo", Node: node, Netdev: "tap,ifname=t525400770011"})))
 	node.Ignition = nil
 	assert.NotContains(t, argv(hardware{Node: node}), "-fw_cfg")
 }

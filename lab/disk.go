@@ -40,6 +40,11 @@ func (m machine) prepare(ctx context.Context, n Node) error {
 	if err := copyFile(firmwareVars, filepath.Join(m.dir, varsFile)); err != nil {
 		return fmt.Errorf("firmware variables of %s: %w", n.Name, err)
 	}
+	for _, d := range n.Raw {
+		if err := m.makeRaw(d); err != nil {
+			return fmt.Errorf("disk %s of %s: %w", d.Serial, n.Name, err)
+		}
+	}
 	// Last: its presence says that everything is there.
 	if err := m.makeDisk(ctx, now, n.DiskBytes); err != nil {
 		return fmt.Errorf("disk of %s: %w", n.Name, err)

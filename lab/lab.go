@@ -58,9 +58,20 @@ type Node struct {
 	MemoryMiB int64
 	// DiskBytes is the size of the disk; the image's own where that is larger.
 	DiskBytes int64
+	// Raw are further disks, which are empty when they are new. They outlive a new
+	// system disk, as those of a real machine do.
+	Raw []RawDisk
 	// Clock is how far its clock is ahead of the host's when it gets its power;
 	// less than 0 is behind.
 	Clock time.Duration
+}
+
+// RawDisk is a disk beside the one that the machine starts from.
+type RawDisk struct {
+	// Serial is what the machine knows it by, as /dev/disk/by-id/virtio-SERIAL:
+	// at most 20 letters, digits and dashes.
+	Serial string
+	Bytes  int64
 }
 
 // Start gives a machine its power; it is no error if it has it already, which
@@ -94,7 +105,7 @@ func (l *Lab) Reimage(ctx context.Context, n Node) error {
 		if _, err := m.kill(ctx); err != nil {
 			return err
 		}
-		if err := os.RemoveAll(m.dir); err != nil {
+		if err := m.forget(); err != nil {
 			return fmt.Errorf("remove the disk of %s: %w", n.Name, err)
 		}
 		_, err := l.start(ctx, n)
@@ -142,7 +153,7 @@ func (l *Lab) start(ctx context.Context, n Node) (started bool, err error) {
 			return
 		}
 		if fresh {
-			err = errors.Join(err, os.RemoveAll(m.dir))
+			err = errors.Join(err, m.forget())
 		}
 		err = errors.Join(err, l.tidy(context.WithoutCancel(ctx)))
 	}()
@@ -181,7 +192,7 @@ func (l *Lab) tidy(ctx context.Context) error {
 		if m.on() {
 			return nil
 		}
-		disks = disks || m.hasDisk()
+		disks = disks || m.hasDisk() || len(m.rawDisks()) > 0
 	}
 	if err := l.network().remove(ctx); err != nil || disks {
 		return err

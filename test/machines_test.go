@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	yaml := w.must("init", "--topology", topology)
 	head, _, found := strings.Cut(yaml, "\nnodes:\n")
 	require.True(t, found)
-	head = strings.Replace(head, "name: demo", "name: "+w.name, 1)
+	head = regexp.MustCompile(`(?m)^name: .*`).ReplaceAllString(head, "name: "+w.name)
 	// Emulated machines that share two cores are slow, not broken.
 	head = strings.NewReplacer("size: production", "size: test", "api: 10m", "api: 40m", "etcd: 10m", "etcd: 40m", "heartbeat: 100ms", "heartbeat: 1s").Replace(head)
 	text := head + "\n" + more + "nodes:\n"

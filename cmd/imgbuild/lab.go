@@ -146,6 +146,7 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 	if err != nil {
 		return nil, err
 	}
+	c, nodes = labDisks(c, nodes)
 	configs, err := labIgnition(ctx, a, c, nodes, f.configs)
 	if err != nil {
 		return nil, err
@@ -158,6 +159,9 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 			CPUs:      c.Lab.CPUs,
 			MemoryMiB: int64(c.Lab.Memory / cluster.MiB),
 			DiskBytes: int64(c.Lab.Disk),
+		}
+		for _, d := range n.Disks {
+			m.Raw = append(m.Raw, lab.RawDisk{Serial: strings.TrimPrefix(d.Path, labDiskPath), Bytes: int64(d.Size)})
 		}
 		if n.CPUs != 0 {
 			m.CPUs = n.CPUs
