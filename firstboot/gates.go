@@ -43,7 +43,7 @@ func (m *machine) gates() []Phase {
 // containerGates are those of nodes that run containers. Which nodes do is
 // known once the identity is.
 func (m *machine) containerGates() []Phase {
-	if !hasKubelet(m.node.Role) {
+	if !hasKubelet(m.node.Role) && (m.node.Registry == nil || m.node.Registry.Kind != "harbor") {
 		return nil
 	}
 	return []Phase{

@@ -20,8 +20,11 @@ func (m *machine) registryPhases() ([]Phase, error) {
 	if m.node.Registry == nil {
 		return nil, Stop{fmt.Sprintf("node %s has the role harbor, but its config does not say what it serves: render it again", m.node.Name)}
 	}
-	if kind := m.node.Registry.Kind; kind != "distribution" {
-		return nil, Stop{fmt.Sprintf("node %s is to serve with %s, which this agent cannot: set registry.kind distribution in cluster.yaml and render its config again", m.node.Name, kind)}
+	if want, have := m.node.Registry.Kind, serves(m.image); want != have {
+		return nil, Stop{fmt.Sprintf("node %s is to serve images with %s, but its image has %s: build the image with the cluster.yaml that its config is from", m.node.Name, want, have)}
+	}
+	if m.node.Registry.Kind == "harbor" {
+		return m.harborPhases(), nil
 	}
 	return []Phase{{Name: "registry", Done: m.registryDone, Run: m.startRegistry}}, nil
 }

@@ -90,13 +90,3 @@ func TestARegistryThatDoesNotAnswer(t *testing.T) {
 		})
 	}
 }
-
-func TestARegistryOfAnotherKindStops(t *testing.T) {
-	f, units := newRegistry(t, wantsPassword)
-	n := registryNode()
-	n.Registry.Kind = "harbor"
-	f.identity(n, node.Image{Role: "harbor", Plan: strings.Repeat("cd", 32), Base: "debian-13", Components: map[string]string{"registry": "v3.1.2"}})
-	require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
-	assert.Contains(t, f.console.String(), "imgbuild: stop: node harbor-1 is to serve with harbor, which this agent cannot: set registry.kind distribution")
-	assert.Empty(t, units)
-}

@@ -34,6 +34,10 @@ func everySecret(t *testing.T, c *cluster.Cluster, s Secrets) map[string]string 
 	all["registry's password"] = registry + "\n"
 	all["hash of the registry's password"] = hex.EncodeToString(hash[:]) + "\n"
 	all["registry's upload secret"] = hex.EncodeToString(uploads) + "\n"
+	harbor, err := s.CA.Key.derive("imgbuild/harbor/v1", s.Cluster)
+	require.NoError(t, err)
+	all["Harbor's secret"] = hex.EncodeToString(harbor) + "\n"
+	all["registry's token key"] = string(s.RegistryToken)
 	add := func(name string, p Pair) {
 		all[name+" certificate"], all[name+" private key"] = p.Certificate, string(p.Key)
 	}
@@ -105,10 +109,17 @@ func TestSecretsOfEachRoleAreMinimal(t *testing.T) {
 	ca := map[string]string{"/etc/imgbuild/ca.crt": "kubernetes-ca certificate"}
 	worker := with(ca, map[string]string{"/etc/imgbuild/token": "NODE token"})
 	registry := with(ca, map[string]string{
-		"/etc/imgbuild/registry/tls.crt":         "NODE registry certificate",
-		"/etc/imgbuild/registry/tls.key":         "NODE registry private key",
+		"/etc/imgbuild/registry/tls.crt": "NODE registry certificate",
+		"/etc/imgbuild/registry/tls.key": "NODE registry private key",
+	})
+	distribution := with(registry, map[string]string{
 		"/etc/imgbuild/registry/password.sha256": "hash of the registry's password",
 		"/etc/imgbuild/registry/upload-secret":   "registry's upload secret",
+	})
+	harbor := with(registry, map[string]string{
+		"/etc/imgbuild/registry/admin-password": "registry's password",
+		"/etc/imgbuild/registry/harbor-secret":  "Harbor's secret",
+		"/etc/imgbuild/registry/token.key":      "registry's token key",
 	})
 	vrrp := map[string]string{"/etc/imgbuild/vrrp": "VRRP password"}
 
@@ -116,14 +127,14 @@ func TestSecretsOfEachRoleAreMinimal(t *testing.T) {
 	for name, roles := range map[string]map[cluster.Role]map[string]string{
 		"single": {cluster.RoleMaster: stacked},
 		"everything": {
-			cluster.RoleMaster: stacked, cluster.RoleLB: with(ca, vrrp), cluster.RoleHarbor: registry,
+			cluster.RoleMaster: stacked, cluster.RoleLB: with(ca, vrrp), cluster.RoleHarbor: harbor,
 			cluster.RoleWorker: worker, cluster.RoleRook: worker,
 		},
 		"external-etcd": {
 			cluster.RoleMaster: external, cluster.RoleLB: with(ca, vrrp),
 			cluster.RoleEtcd: etcd, cluster.RoleWorker: worker,
 		},
-		"co-located": {cluster.RoleMaster: with(stacked, vrrp), cluster.RoleWorker: worker},
+		"co-located": {cluster.RoleMaster: with(stacked, vrrp), cluster.RoleWorker: worker, cluster.RoleHarbor: distribution},
 	} {
 		c := load(t, name)
 		for _, n := range c.Nodes {

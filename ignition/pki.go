@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -52,7 +53,26 @@ func newSecrets(cluster string, now time.Time) (Secrets, error) {
 	if s.ServiceAccount.Public, err = publicPEM(key); err != nil {
 		return Secrets{}, fmt.Errorf("make the service-account key: %w", err)
 	}
+	if s.RegistryToken, err = newRSAKey(); err != nil {
+		return Secrets{}, fmt.Errorf("make the registry's token key: %w", err)
+	}
 	return s, nil
+}
+
+// rsaBits are enough until 2030: NIST SP 800-57, table 4. A token lives for half an
+// hour.
+const rsaBits = 2048
+
+func newRSAKey() (Key, error) {
+	key, err := rsa.GenerateKey(rand.Reader, rsaBits)
+	if err != nil {
+		return "", err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", err
+	}
+	return Key(encode("PRIVATE KEY", der)), nil
 }
 
 func newKey() (*ecdsa.PrivateKey, error) {

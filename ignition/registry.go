@@ -76,15 +76,45 @@ func registryFiles(c *cluster.Cluster, n cluster.Node, s Secrets) ([]butaneFile,
 	if err != nil {
 		return nil, err
 	}
+	files := append([]butaneFile{public(node.CAPath, s.CA.Certificate)}, pair(node.RegistryDir+"/tls", tls)...)
+	var own []butaneFile
+	if c.Registry.Kind == cluster.RegistryHarbor {
+		own, err = harborFiles(s, password)
+	} else {
+		own, err = distributionFiles(s, password)
+	}
+	return append(files, own...), err
+}
+
+// distributionFiles are those of the distribution registry, which needs to know
+// a hash of the password only.
+func distributionFiles(s Secrets, password string) ([]butaneFile, error) {
 	hash := sha256.Sum256([]byte(password))
 	upload, err := s.CA.Key.derive("imgbuild/registry-uploads/v1", s.Cluster)
 	if err != nil {
 		return nil, fmt.Errorf("make the registry's upload secret: kubernetes-ca: %w", err)
 	}
-	files := append([]butaneFile{public(node.CAPath, s.CA.Certificate)}, pair(node.RegistryDir+"/tls", tls)...)
-	return append(files,
+	return []butaneFile{
 		private(node.RegistryDir+"/password.sha256", hex.EncodeToString(hash[:])+"\n"),
-		private(node.RegistryDir+"/upload-secret", hex.EncodeToString(upload)+"\n")), nil
+		private(node.RegistryDir+"/upload-secret", hex.EncodeToString(upload)+"\n"),
+	}, nil
+}
+
+// harborFiles are those of Harbor. All instances of a cluster have the same, so
+// that each accepts the tokens of the others.
+func harborFiles(s Secrets, password string) ([]butaneFile, error) {
+	if s.RegistryToken == "" {
+		return nil, fmt.Errorf("the secrets of cluster %s have no key for Harbor's tokens, an older imgbuild has made them: imgbuild secrets --rotate makes new ones", s.Cluster)
+	}
+	secret, err := s.CA.Key.derive("imgbuild/harbor/v1", s.Cluster)
+	if err != nil {
+		return nil, fmt.Errorf("make Harbor's secret: kubernetes-ca: %w", err)
+	}
+	return []butaneFile{
+		private(node.RegistryDir+"/admin-password", password+"\n"),
+		private(node.RegistryDir+"/harbor-secret", hex.EncodeToString(secret)+"\n"),
+		private(node.RegistryDir+"/token.key", string(s.RegistryToken)),
+	}, nil
 }
 
 // mirrorFiles tell the containerd of a Kubernetes node where to pull from.

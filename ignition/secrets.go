@@ -2,6 +2,7 @@ package ignition
 
 import (
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -34,6 +35,9 @@ type Secrets struct {
 	EtcdClient Pair `json:"etcdClient"`
 	// ServiceAccount signs the tokens of pods.
 	ServiceAccount SigningKey `json:"serviceAccount"`
+	// RegistryToken signs the tokens of Harbor, RSA in PKCS #8: Harbor takes no
+	// other, and all its instances must have the same.
+	RegistryToken Key `json:"registryToken,omitempty"`
 }
 
 // Pair is a certificate and its key, both PEM.
@@ -99,7 +103,19 @@ func (s Secrets) Items() ([]Item, error) {
 	if block == nil {
 		return nil, errors.New("service-account: the public key is not PEM")
 	}
-	return append(items, Item{Name: "service-account", Kind: "key pair", Fingerprint: fingerprint(block.Bytes)}), nil
+	items = append(items, Item{Name: "service-account", Kind: "key pair", Fingerprint: fingerprint(block.Bytes)})
+	if s.RegistryToken == "" {
+		return items, nil
+	}
+	key, err := s.RegistryToken.parseRSA()
+	if err != nil {
+		return nil, fmt.Errorf("registry-token: %w", err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("registry-token: %w", err)
+	}
+	return append(items, Item{Name: "registry-token", Kind: "key pair", Fingerprint: fingerprint(der)}), nil
 }
 
 // CAHash is kubeadm's discovery pin of the cluster's CA: sha256:<hex> of its
@@ -152,6 +168,12 @@ func (s Secrets) check() error {
 	if err != nil || public != s.ServiceAccount.Public {
 		return errors.New("service-account: the public key is not the private one's")
 	}
+	if s.RegistryToken == "" {
+		return nil // made by an imgbuild that knew nothing of Harbor
+	}
+	if _, err := s.RegistryToken.parseRSA(); err != nil {
+		return fmt.Errorf("registry-token: %w", err)
+	}
 	return nil
 }
 
@@ -178,6 +200,23 @@ func (k Key) parse() (*ecdsa.PrivateKey, error) {
 		return nil, errors.New("the private key is damaged")
 	}
 	return key, nil
+}
+
+// parseRSA is parse for an RSA key.
+func (k Key) parseRSA() (*rsa.PrivateKey, error) {
+	block, _ := pem.Decode([]byte(k))
+	if block == nil || block.Type != "PRIVATE KEY" {
+		return nil, errors.New("the private key is missing or not PKCS #8 in PEM")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, errors.New("the private key is damaged")
+	}
+	private, ok := key.(*rsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("the private key is not an RSA key")
+	}
+	return private, nil
 }
 
 func fingerprint(der []byte) string {

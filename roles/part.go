@@ -16,11 +16,17 @@ import (
 
 // Part is one part.yaml, and what role.yaml shares with it.
 type Part struct {
+	// Parts are folders below parts/ that come before this one, each once. Their
+	// names may have what words gives.
+	Parts []string `yaml:"parts"`
 	// Packages of the base by its family: "apt" or "dnf".
 	Packages map[string][]string `yaml:"packages"`
 	Files    []File              `yaml:"files"`
 	// Images are references of container images to bake.
 	Images []string `yaml:"images"`
+	// Without is what else one can do where the images cannot be pulled, for the
+	// error.
+	Without string `yaml:"without"`
 	// Enable and Mask are systemd units.
 	Enable []string `yaml:"enable"`
 	Mask   []string `yaml:"mask"`
@@ -30,6 +36,8 @@ type Part struct {
 	// placed are all files in the order in which they are laid: of each folder
 	// its rootfs/ first, then its Files.
 	placed []rootfs.File
+	// without is Without by image.
+	without map[string]string
 }
 
 // File is one entry of files: a component's file, a directory or a symlink.
@@ -45,11 +53,9 @@ type File struct {
 type Role struct {
 	Name string `yaml:"-"`
 	// Description is one line for people.
-	Description string `yaml:"description"`
-	// Parts are folders below parts/. Their names may have what words gives.
-	Parts []string    `yaml:"parts"`
-	Disk  disk.Layout `yaml:"disk"`
-	Part  `yaml:",inline"`
+	Description string      `yaml:"description"`
+	Disk        disk.Layout `yaml:"disk"`
+	Part        `yaml:",inline"`
 }
 
 // errNoRole is returned for a role that has no folder.
@@ -113,19 +119,35 @@ func (s Source) load(name string, c *cluster.Cluster) (Role, error) {
 	if err := own.place(from, name); err != nil {
 		return r, fmt.Errorf("role %s: %w", name, err)
 	}
-	r.Part = Part{Packages: map[string][]string{}}
-	for _, p := range r.Parts {
-		part, err := s.part(words(c).Replace(p))
-		if err != nil {
-			return r, fmt.Errorf("role %s: %w", name, err)
-		}
-		r.merge(part)
+	r.Part = Part{Packages: map[string][]string{}, without: map[string]string{}}
+	if err := s.gather(&r, own.Parts, words(c), map[string]bool{}); err != nil {
+		return r, fmt.Errorf("role %s: %w", name, err)
 	}
 	r.merge(own)
 	if r.Disk.ESP <= 0 || r.Disk.Root <= 0 || r.Disk.Verity <= 0 || r.Disk.State <= 0 {
 		return r, fmt.Errorf("role %s: role.yaml: disk: want esp, root, verity and state, each in MiB and more than 0", name)
 	}
 	return r, nil
+}
+
+// gather merges parts into a role, those that they stand on before them.
+func (s Source) gather(r *Role, names []string, words *strings.Replacer, seen map[string]bool) error {
+	for _, name := range names {
+		name = words.Replace(name)
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		part, err := s.part(name)
+		if err != nil {
+			return err
+		}
+		if err := s.gather(r, part.Parts, words, seen); err != nil {
+			return err
+		}
+		r.merge(part)
+	}
+	return nil
 }
 
 func (s Source) part(name string) (Part, error) {
@@ -149,6 +171,11 @@ func (r *Role) merge(p Part) {
 		r.Packages[family] = append(r.Packages[family], names...)
 	}
 	r.Images = append(r.Images, p.Images...)
+	for _, ref := range p.Images {
+		if p.Without != "" {
+			r.without[ref] = p.Without
+		}
+	}
 	r.Enable = append(r.Enable, p.Enable...)
 	r.Mask = append(r.Mask, p.Mask...)
 	r.Cmdline = append(r.Cmdline, p.Cmdline...)

@@ -86,6 +86,9 @@ func (s Source) pinImages(ctx context.Context, l *Lock, cl *cluster.Cluster, nam
 			}
 			log.Info("ask for an image", "image", ref)
 			img, err := images.Pin(ctx, ref, "amd64")
+			if hint := r.without[ref]; err != nil && hint != "" && ctx.Err() == nil {
+				return fmt.Errorf("role %s: %w: lock where it can be reached, or %s", name, err, hint)
+			}
 			if err != nil {
 				return fmt.Errorf("role %s: %w", name, err)
 			}

@@ -64,6 +64,11 @@ func (r Registry) Push(ctx context.Context, img Image, progress func(sent, of in
 		if err := r.check(ctx, t); err != nil {
 			return err
 		}
+		if r.Harbor {
+			if err := r.makeProject(ctx, t, target.Context().RepositoryStr()); err != nil {
+				return err
+			}
+		}
 		return r.push(ctx, t, target, digest, content, progress)
 	})
 	if err != nil {

@@ -38,6 +38,9 @@ type Registry struct {
 	CA []byte
 	// User and Password let one push. Without, the credentials of docker login do.
 	User, Password string
+	// Harbor says that it is one, which has projects: each is made when the first
+	// image comes into it, and everybody may pull from it.
+	Harbor bool
 	// Patience is how long an image waits for a registry that is away.
 	Patience time.Duration
 	Log      *slog.Logger

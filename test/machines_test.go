@@ -37,6 +37,8 @@ func (m machine) size() string {
 		return ", cpus: 1, memory: 512MiB, disk: 5GB"
 	case "etcd", "harbor":
 		return ", cpus: 1, memory: 1GiB, disk: 15GB"
+	case "rook":
+		return rawDisks
 	}
 	return ""
 }
@@ -68,7 +70,7 @@ func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	head = regexp.MustCompile(`(?m)^name: .*`).ReplaceAllString(head, "name: "+w.name)
 	// Emulated machines that share two cores are slow, not broken.
 	head = strings.NewReplacer("size: production", "size: test", "api: 10m", "api: 40m", "etcd: 10m", "etcd: 40m", "heartbeat: 100ms", "heartbeat: 1s").Replace(head)
-	text := head + "\n" + more + "nodes:\n"
+	text := head + "\n" + more + "ssh: {authorizedKeys: [\"" + w.makeKey() + "\"]}\nnodes:\n"
 	for _, m := range machines {
 		text += fmt.Sprintf("  - {name: %s, role: %s, mac: %q, address: 10.77.0.%d%s}\n", m.name, m.role, m.mac(), m.number, m.size())
 	}
@@ -77,6 +79,28 @@ func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	w.must("lock")
 	w.must("role", "all", "--out", w.images)
 	return w
+}
+
+// makeKey makes a key that lets the test in, and returns its public half.
+func (w *ha) makeKey() string {
+	w.t.Helper()
+	output(w.t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", filepath.Join(w.dir, "key"))
+	public, err := os.ReadFile(filepath.Join(w.dir, "key.pub"))
+	require.NoError(w.t, err)
+	return strings.TrimSpace(string(public))
+}
+
+// ssh runs a command on a machine.
+func (w *ha) ssh(machine, command string) string {
+	w.t.Helper()
+	for _, m := range w.machines {
+		if m.name == machine {
+			return output(w.t, "ip", "netns", "exec", "imgbuild-"+w.name, "ssh", "-q", "-i", filepath.Join(w.dir, "key"), "-o", "ConnectTimeout=60",
+				"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", fmt.Sprintf("root@10.77.0.%d", m.number), command)
+		}
+	}
+	require.Fail(w.t, "no machine "+machine)
+	return ""
 }
 
 // of is the same lab for a part of the test, which may fail on its own.

@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -26,37 +29,156 @@ import (
 // machine of the lab can reach.
 const pushedImage = "docker.io/imgbuild-test/version:1"
 
-// TestRegistry powers on a registry and a master, copies an image into the
-// registry while its power is cut, and runs it on the master.
+// storageYAML is what TestRegistry has in its cluster.yaml besides machines.
+const storageYAML = `registry: {kind: distribution}
+rook: {images: registry, apply: true}
+`
+
+// rawDisks of the storage node: an empty one, and one with somebody's files.
+const rawDisks = ", disks: [{path: /dev/disk/by-id/virtio-empty, kind: ssd, size: 10GB}, {path: /dev/disk/by-id/virtio-payroll, kind: ssd, size: 10GB}]"
+
+// TestRegistry powers on a registry, a master and a storage node, copies an image
+// into the registry while its power is cut, and runs it on both nodes. Nobody
+// can reach the registry that the image's name is of.
 func TestRegistry(t *testing.T) {
-	w := newHAWith(t, "single", "registry: {kind: distribution}\n", machine{"master-1", "master", 11}, machine{"harbor-1", "harbor", 51})
-	w.upAll([]string{"harbor-1", "master-1"})
+	w := newHAWith(t, "single", storageYAML, machine{"master-1", "master", 11}, machine{"harbor-1", "harbor", 51}, machine{"rook-1", "rook", 61})
+	empty, payroll := w.rawDisk("rook-1", "empty"), w.rawDisk("rook-1", "payroll")
+	output(t, "mkfs.ext4", "-q", "-L", "payroll", payroll)
+	before := []string{fileSum(t, empty), fileSum(t, payroll)}
+	w.upAll([]string{"harbor-1", "master-1", "rook-1"})
 	assert.True(t, w.status().ServiceTest.Passed)
 
-	image := w.imageOf(filepath.Join(w.dir, "imgbuild-firstboot"), 150<<20)
+	t.Run("the storage node is one, and its disks are left alone", func(t *testing.T) {
+		w := w.of(t)
+		w.storageNode()
+		assert.Equal(t, before, []string{fileSum(t, empty), fileSum(t, payroll)}, "not a byte of a raw disk has changed")
+	})
+	t.Run("the registry's power is cut during an upload", func(t *testing.T) {
+		w := w.of(t)
+		w.seedThroughPowerCut(w.imageOf(filepath.Join(w.dir, "imgbuild-firstboot"), 150<<20))
+	})
+	t.Run("both nodes run what was pushed", func(t *testing.T) {
+		w := w.of(t)
+		for _, node := range []string{"master-1", "rook-1"} {
+			overrides := fmt.Sprintf(`{"spec": {"nodeName": %q, "tolerations": [{"operator": "Exists"}]}}`, node)
+			w.must("lab", "kubectl", "--", "run", "version-"+node, "--image", pushedImage, "--restart=Never", "--overrides", overrides, "--", "version")
+			w.must("lab", "kubectl", "--", "wait", "pod/version-"+node, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=10m")
+		}
+		w.must("lab", "kubectl", "--", "run", "nowhere", "--image", "docker.io/imgbuild-test/nowhere:1", "--restart=Never")
+		w.must("lab", "kubectl", "--", "wait", "pod/nowhere", "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImagePull", "--timeout=5m")
+		events := w.must("lab", "kubectl", "--", "get", "events", "--field-selector", "involvedObject.name=nowhere", "-o", "jsonpath={.items[*].message}")
+		assert.Contains(t, events, "docker.io/imgbuild-test/nowhere:1: not found", "the registry says so, and nobody else is asked")
+	})
+	t.Run("a wrong password is said", func(t *testing.T) {
+		w := w.of(t)
+		w.wrongSecrets(w.imageOf(filepath.Join(w.dir, "imgbuild-firstboot"), 1<<10))
+	})
+	t.Run("the registry's disk is full", func(t *testing.T) {
+		w := w.of(t)
+		w.fullDisk(w.imageOf(filepath.Join(w.dir, "imgbuild-firstboot"), 600<<20))
+	})
+}
+
+// storageNode asserts what makes a node one for Ceph.
+func (w *ha) storageNode() {
+	w.t.Helper()
+	t := w.t
+	console := w.consoleOf("rook-1")
+	assert.Contains(t, console, "imgbuild: disk /dev/disk/by-id/virtio-empty empty (10 GB)")
+	assert.Contains(t, console, "imgbuild: disk /dev/disk/by-id/virtio-payroll used (10 GB, holds ext4 (payroll): it is left alone, Ceph does not get it)")
+	assert.Equal(t, "storage-node", w.must("lab", "kubectl", "--", "get", "node", "rook-1", "-o", "jsonpath={.metadata.labels.role}"))
+	assert.Equal(t, "storage-node=true:NoSchedule", w.must("lab", "kubectl", "--", "get", "node", "rook-1", "-o",
+		"jsonpath={range .spec.taints[*]}{.key}={.value}:{.effect}{end}"))
+	lsblk := w.ssh("rook-1", "lsblk -f -n -o FSTYPE,LABEL /dev/disk/by-id/virtio-empty /dev/disk/by-id/virtio-payroll")
+	assert.Equal(t, []string{"ext4", "payroll"}, strings.Fields(lsblk))
+	assert.Contains(t, w.ssh("rook-1", "lvm version"), "LVM version")
+	modules := w.ssh("rook-1", "cut -d' ' -f1 /proc/modules")
+	assert.Contains(t, strings.Fields(modules), "rbd")
+	assert.Contains(t, strings.Fields(modules), "ceph")
+	assert.Contains(t, w.ssh("rook-1", "findmnt -n -o TARGET -T /var/lib/rook"), "/var", "on the state partition")
+
+	// What cluster.yaml lets the first master apply.
+	assert.Equal(t, "/dev/disk/by-id/virtio-empty /dev/disk/by-id/virtio-payroll", w.must("lab", "kubectl", "--", "-n", "rook-ceph", "get", "cephcluster", "rook-ceph", "-o",
+		"jsonpath={.spec.storage.nodes[?(@.name=='rook-1')].devices[*].name}"))
+	w.must("lab", "kubectl", "--", "-n", "rook-ceph", "get", "deployment", "rook-ceph-operator", "ceph-csi-controller-manager")
+}
+
+// seedThroughPowerCut copies an image while the registry loses its power, and
+// reads all of it back.
+func (w *ha) seedThroughPowerCut(image string) {
+	w.t.Helper()
 	seed := w.inside("seed", pushedImage+"="+image, "--verify", "--timeout", "15m")
 	var said bytes.Buffer
 	seed.Stderr, seed.Stdout = &said, &said
-	require.NoError(t, seed.Start())
+	require.NoError(w.t, seed.Start())
 	// The upload has begun when the registry's disk fills.
 	w.sending("harbor-1", 20<<20)
 	w.must("lab", "kill", "harbor-1")
 	w.must("lab", "start", "harbor-1", "--images", w.images)
-	require.NoError(t, seed.Wait(), said.String())
-	t.Log(said.String())
-	assert.Contains(t, said.String(), "waiting for the registry", "the push was interrupted")
+	require.NoError(w.t, seed.Wait(), said.String())
+	w.t.Log(said.String())
+	assert.Contains(w.t, said.String(), "waiting for the registry", "the push was interrupted")
 
 	// Nothing is sent a second time, and all of it is read back.
 	out, err := w.inside("seed", pushedImage+"="+image, "--verify").CombinedOutput()
-	require.NoError(t, err, string(out))
-	assert.Contains(t, string(out), "10.77.0.51:443/docker.io/imgbuild-test/version:1")
+	require.NoError(w.t, err, string(out))
+	assert.Contains(w.t, string(out), "10.77.0.51:443/docker.io/imgbuild-test/version:1")
+}
 
-	w.must("lab", "kubectl", "--", "run", "version", "--image", pushedImage, "--restart=Never", "--", "version")
-	w.must("lab", "kubectl", "--", "wait", "pod/version", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=10m")
-	w.must("lab", "kubectl", "--", "run", "nowhere", "--image", "docker.io/imgbuild-test/nowhere:1", "--restart=Never")
-	w.must("lab", "kubectl", "--", "wait", "pod/nowhere", "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImagePull", "--timeout=5m")
-	events := w.must("lab", "kubectl", "--", "get", "events", "--field-selector", "involvedObject.name=nowhere", "-o", "jsonpath={.items[*].message}")
-	assert.Contains(t, events, "docker.io/imgbuild-test/nowhere:1: not found", "the registry says so, and nobody else is asked")
+// wrongSecrets pushes with the secrets of another cluster: its CA has not signed
+// the registry's certificate.
+func (w *ha) wrongSecrets(image string) {
+	w.t.Helper()
+	other := w.t.TempDir()
+	text, err := os.ReadFile(filepath.Join(w.dir, "cluster.yaml"))
+	require.NoError(w.t, err)
+	require.NoError(w.t, os.WriteFile(filepath.Join(other, "cluster.yaml"), text, 0o644))
+	imgbuild := filepath.Join(w.dir, "imgbuild")
+	for _, args := range [][]string{{"secrets"}, {"seed", "docker.io/imgbuild-test/other:1=" + image, "--timeout", "1m"}} {
+		cmd := exec.CommandContext(w.t.Context(), "ip", append([]string{"netns", "exec", "imgbuild-" + w.name, imgbuild, "-c", filepath.Join(other, "cluster.yaml")}, args...)...)
+		cmd.Env = append(os.Environ(), "IMGBUILD_AGE_IDENTITY="+filepath.Join(other, "identity.txt"))
+		out, err := cmd.CombinedOutput()
+		if args[0] == "secrets" {
+			require.NoError(w.t, err, string(out))
+			continue
+		}
+		assert.Error(w.t, err)
+		assert.Contains(w.t, string(out), "certificate signed by unknown authority")
+	}
+}
+
+// fullDisk pushes more than the registry's disk holds.
+func (w *ha) fullDisk(image string) {
+	w.t.Helper()
+	w.ssh("harbor-1", "fallocate -l $(($(stat -f -c '%a*%S' /var/lib) - (100<<20))) /var/lib/ballast")
+	out, err := w.inside("seed", "docker.io/imgbuild-test/large:1="+image, "--timeout", "2m").CombinedOutput()
+	assert.Error(w.t, err)
+	w.t.Log(string(out))
+	assert.Contains(w.t, string(out), "no space left")
+	w.ssh("harbor-1", "rm /var/lib/ballast")
+	out, err = w.inside("seed", "docker.io/imgbuild-test/large:1="+image, "--verify").CombinedOutput()
+	require.NoError(w.t, err, string(out))
+}
+
+// rawDisk makes a raw disk of a machine before it is ever on.
+func (w *ha) rawDisk(machine, serial string) string {
+	w.t.Helper()
+	file := filepath.Join(w.cache, "lab", w.name, machine, "raw-"+serial+".img")
+	require.NoError(w.t, os.MkdirAll(filepath.Dir(file), 0o700))
+	require.NoError(w.t, os.WriteFile(file, nil, 0o600))
+	require.NoError(w.t, os.Truncate(file, 10_000_000_000))
+	return file
+}
+
+func fileSum(t *testing.T, file string) string {
+	t.Helper()
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	defer f.Close()
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	require.NoError(t, err)
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 // inside is imgbuild in the lab's network.

@@ -3,6 +3,8 @@ package test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,11 +19,18 @@ import (
 // apiAddress is this machine's: all of 127.0.0.0/8 is.
 const apiAddress = "127.77.0.71"
 
-// apiServer is a real API server with an etcd of its own, which lets everybody in.
+// apiServer is a real API server with an etcd of its own.
 type apiServer struct {
-	t       *testing.T
-	kubectl string
+	t                   *testing.T
+	kubectl, kubeconfig string
 }
+
+// adminKubeconfig is for the one token that the server knows.
+const adminKubeconfig = `{apiVersion: v1, kind: Config, current-context: test,
+  clusters: [{name: test, cluster: {server: "https://%s:6443", insecure-skip-tls-verify: true}}],
+  users: [{name: test, user: {token: "%s"}}],
+  contexts: [{name: test, context: {cluster: test, user: test}}]}
+`
 
 func newAPIServer(w *world) *apiServer {
 	w.t.Helper()
@@ -29,14 +38,17 @@ func newAPIServer(w *world) *apiServer {
 	kubernetes := filepath.Join(w.component("kubernetes", w.cache), "bin")
 	key := filepath.Join(dir, "sa.key")
 	output(w.t, "openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
+	token := rand.Text()
+	require.NoError(w.t, os.WriteFile(filepath.Join(dir, "tokens"), []byte(token+",admin,1,system:masters\n"), 0o600))
+	api := &apiServer{t: w.t, kubectl: filepath.Join(kubernetes, "kubectl"), kubeconfig: filepath.Join(dir, "kubeconfig")}
+	require.NoError(w.t, os.WriteFile(api.kubeconfig, fmt.Appendf(nil, adminKubeconfig, apiAddress, token), 0o600))
 	background(w.t, dir, filepath.Join(w.component("etcd", w.cache), "bin", "etcd"), "--data-dir", filepath.Join(dir, "etcd"),
 		"--listen-client-urls", "http://"+apiAddress+":2379", "--advertise-client-urls", "http://"+apiAddress+":2379",
 		"--listen-peer-urls", "http://"+apiAddress+":2380")
 	background(w.t, dir, filepath.Join(kubernetes, "kube-apiserver"), "--etcd-servers", "http://"+apiAddress+":2379",
 		"--bind-address", apiAddress, "--advertise-address", apiAddress, "--secure-port", "6443", "--cert-dir", filepath.Join(dir, "certs"),
-		"--service-cluster-ip-range", "10.96.0.0/24", "--authorization-mode", "AlwaysAllow",
+		"--service-cluster-ip-range", "10.96.0.0/24", "--authorization-mode", "RBAC", "--token-auth-file", filepath.Join(dir, "tokens"),
 		"--service-account-issuer", "https://test", "--service-account-key-file", key, "--service-account-signing-key-file", key)
-	api := &apiServer{t: w.t, kubectl: filepath.Join(kubernetes, "kubectl")}
 	require.Eventually(w.t, func() bool {
 		_, err := api.run("", "get", "--raw", "/readyz")
 		return err == nil
@@ -65,8 +77,7 @@ func background(t *testing.T, dir, program string, args ...string) {
 }
 
 func (a *apiServer) run(input string, args ...string) (string, error) {
-	cmd := exec.CommandContext(a.t.Context(), a.kubectl, append([]string{"--server", "https://" + apiAddress + ":6443", "--insecure-skip-tls-verify"}, args...)...)
-	cmd.Env = append(os.Environ(), "HOME="+a.t.TempDir(), "KUBECONFIG=/dev/null")
+	cmd := exec.CommandContext(a.t.Context(), a.kubectl, append([]string{"--kubeconfig", a.kubeconfig, "--cache-dir", filepath.Join(filepath.Dir(a.kubeconfig), "cache")}, args...)...)
 	cmd.Stdin = strings.NewReader(input)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -114,4 +125,22 @@ func TestRooksAPITakesEveryExample(t *testing.T) {
 	require.NoError(t, err, out)
 	assert.Contains(t, out, "deployment.apps/rook-ceph-operator")
 	assert.Contains(t, out, "deployment.apps/ceph-csi-controller-manager")
+}
+
+// TestKubernetesTakesHarborsPod gives the pod that the agent writes to a real API
+// server: what a kubelet without one would refuse is said here.
+func TestKubernetesTakesHarborsPod(t *testing.T) {
+	w := newWorld(t)
+	api := newAPIServer(w)
+	pod, err := os.ReadFile("../firstboot/testdata/harbor-pod.yaml")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := api.run("", "get", "namespace", "default")
+		return err == nil
+	}, time.Minute, 500*time.Millisecond)
+	// The service account that no kubelet of its own has.
+	_, err = api.run("", "create", "serviceaccount", "default")
+	require.NoError(t, err)
+	out, err := api.run(string(pod), "apply", "--server-side", "--validate=strict", "-f", "-")
+	require.NoError(t, err, out)
 }

@@ -27,9 +27,10 @@ const (
 	// of role etcd.
 	EtcdPKI = "/etc/etcd/pki"
 	// RegistryDir is the folder of what a node of role harbor has for its registry:
-	// the pair tls; password.sha256, the hex SHA-256 of its administrator's
-	// password; and upload-secret, which uploads are signed with. The last two are
-	// a line each.
+	// the pair tls, and of the kind distribution password.sha256, the hex SHA-256 of
+	// its administrator's password, and upload-secret, which uploads are signed with;
+	// of the kind harbor admin-password, harbor-secret, which all other secrets
+	// are made from, 64 hex digits, and token.key, RSA. What is no PEM is a line.
 	RegistryDir = "/etc/imgbuild/registry"
 	// AddonsDir is the folder of what the init master applies for this cluster
 	// alone, after the add-ons of its image: YAML files, in the order of their names.

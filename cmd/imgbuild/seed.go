@@ -135,6 +135,7 @@ func (a *app) registries(ctx context.Context, c *cluster.Cluster, bar *progress,
 		return nil, err
 	}
 	r.CA, r.User = []byte(secrets.CA.Certificate), ignition.RegistryUser
+	r.Harbor = c.Registry.Kind == cluster.RegistryHarbor
 	if r.Password, err = ignition.RegistryPassword(secrets); err != nil {
 		return nil, err
 	}
