@@ -254,6 +254,10 @@ type Node struct {
 	// InstallDisk is the stable path of the disk to install to, such as
 	// /dev/disk/by-id/….
 	InstallDisk string `yaml:"installDisk,omitempty"`
+	// DataDisk is where a node of role harbor keeps images, instead of on its system
+	// disk. One that is empty is formatted, one that is ours is used, and any other
+	// is left alone: the node stops.
+	DataDisk DataDisk `yaml:"dataDisk,omitempty"`
 	// Links are the speeds of its network interfaces in Gbit/s, such as [10, 10];
 	// checked for nodes of role rook where declared.
 	Links []int `yaml:"links,omitempty"`
@@ -262,6 +266,14 @@ type Node struct {
 	Disks []Disk `yaml:"disks,omitempty"`
 	// Labels of the Kubernetes node.
 	Labels map[string]string `yaml:"labels,omitempty"`
+}
+
+// DataDisk is a further disk of a node, which imgbuild formats.
+type DataDisk struct {
+	// Path that stays the same, such as /dev/disk/by-id/….
+	Path string `yaml:"path"`
+	// Size that it is sold with.
+	Size Bytes `yaml:"size"`
 }
 
 // DiskKind is what a disk is made of.

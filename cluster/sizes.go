@@ -50,6 +50,9 @@ func productionMinimum(role Role) Machine {
 	return Machine{}
 }
 
+// systemDisk is enough for a node that keeps its data elsewhere.
+const systemDisk = 40 * gigabyte
+
 // harborMinimum is what Harbor itself asks for, which is more than the test
 // size gives: https://goharbor.io/docs/2.13.0/install-config/installation-prereqs/
 var harborMinimum = Machine{2, 4 * GiB, 40 * gigabyte}
@@ -58,6 +61,10 @@ var harborMinimum = Machine{2, 4 * GiB, 40 * gigabyte}
 // not known here; the agent's gates see the real machine.
 func (v *checker) machine(field string, n Node) {
 	least := Minimum(v.c.Size, n.Role)
+	if n.DataDisk.Path != "" {
+		// What is large are the images.
+		least.Disk = min(least.Disk, systemDisk)
+	}
 	if n.CPUs < 0 || n.CPUs > maxCPUs {
 		v.errorf(field+".cpus", "expected 1 to %d, got %d", maxCPUs, n.CPUs)
 	} else if n.CPUs != 0 && n.CPUs < least.CPUs {
@@ -82,7 +89,7 @@ func (v *checker) harborMachine(field string, n Node) {
 		v.warnf(field+".memory", "%s is little: %s", n.Memory, advice)
 	case n.CPUs != 0 && n.CPUs < least.CPUs:
 		v.warnf(field+".cpus", "%d is little: %s", n.CPUs, advice)
-	case n.Disk != 0 && n.Disk < least.Disk:
+	case n.Disk != 0 && n.DataDisk.Path == "" && n.Disk < least.Disk:
 		v.warnf(field+".disk", "%s is little: %s", n.Disk, advice)
 	}
 }

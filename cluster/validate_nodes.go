@@ -64,6 +64,7 @@ func (v *checker) nodes() {
 		v.labels(field+".labels", n)
 		v.machine(field, n)
 		v.rawDisks(field, n, disks)
+		v.dataDisk(field+".dataDisk", n, disks)
 		v.links(field, n)
 	}
 }

@@ -52,19 +52,12 @@ func (v *checker) rawDisks(field string, n Node, known taken) {
 
 func (v *checker) rawDisk(field string, n Node, d Disk, own, known taken) bool {
 	before := len(v.problems)
-	switch {
-	case d.Path == "":
-		v.errorf(field+".path", "is required: expected a path such as /dev/disk/by-id/…")
-	case !strings.HasPrefix(d.Path, "/dev/disk/by-id/") && !strings.HasPrefix(d.Path, "/dev/disk/by-path/") || path.Clean(d.Path) != d.Path:
-		v.errorf(field+".path", "expected a path below /dev/disk/by-id or /dev/disk/by-path, got %q: another name may be another disk at the next boot", short(d.Path))
-	case d.Path == n.InstallDisk:
-		v.errorf(field+".path", "%s is the installDisk of this node", d.Path)
-	case own[d.Path] != "":
-		v.claim(own, d.Path, field+".path")
-	default:
-		own[d.Path] = field + ".path"
-		if strings.HasPrefix(d.Path, "/dev/disk/by-id/") { // a by-path is the same in every machine of a kind
-			v.claim(known, d.Path, field+".path")
+	if v.stablePath(field+".path", d.Path, n) {
+		if own[d.Path] != "" {
+			v.claim(own, d.Path, field+".path")
+		} else {
+			own[d.Path] = field + ".path"
+			v.claimDisk(known, d.Path, field+".path")
 		}
 	}
 	allowed(v, field+".kind", d.Kind, DiskKinds())
@@ -75,6 +68,49 @@ func (v *checker) rawDisk(field string, n Node, d Disk, own, known taken) bool {
 		v.errorf(field+".size", "%s is too little: size %s wants at least %s for a raw disk of role rook", d.Size, v.c.Size, least)
 	}
 	return len(v.problems) == before
+}
+
+// stablePath wants a name that is the same disk at every boot.
+func (v *checker) stablePath(field, disk string, n Node) bool {
+	switch {
+	case disk == "":
+		v.errorf(field, "is required: expected a path such as /dev/disk/by-id/…")
+	case !strings.HasPrefix(disk, "/dev/disk/by-id/") && !strings.HasPrefix(disk, "/dev/disk/by-path/") || path.Clean(disk) != disk:
+		v.errorf(field, "expected a path below /dev/disk/by-id or /dev/disk/by-path, got %q: another name may be another disk at the next boot", short(disk))
+	case disk == n.InstallDisk:
+		v.errorf(field, "%s is the installDisk of this node", disk)
+	default:
+		return true
+	}
+	return false
+}
+
+// claimDisk reports a disk that another node has. A by-path is the same in every
+// machine of a kind.
+func (v *checker) claimDisk(known taken, disk, field string) {
+	if strings.HasPrefix(disk, "/dev/disk/by-id/") {
+		v.claim(known, disk, field)
+	}
+}
+
+// dataDisk checks where a registry keeps its images.
+func (v *checker) dataDisk(field string, n Node, known taken) {
+	if n.DataDisk == (DataDisk{}) {
+		return
+	}
+	if n.Role != RoleHarbor {
+		v.errorf(field, "a node of role %s keeps its data on its system disk: expected it on nodes of role harbor", n.Role)
+		return
+	}
+	if v.stablePath(field+".path", n.DataDisk.Path, n) {
+		v.claimDisk(known, n.DataDisk.Path, field+".path")
+	}
+	switch least := Minimum(v.c.Size, n.Role).Disk; {
+	case n.DataDisk.Size == 0:
+		v.errorf(field+".size", "is required: expected at least %dGB", least/gigabyte)
+	case n.DataDisk.Size < least:
+		v.errorf(field+".size", "%s is too little: size %s wants at least %dGB for the images of role harbor", n.DataDisk.Size, v.c.Size, least/gigabyte)
+	}
 }
 
 // ratio checks that the SSDs of a node hold the databases of its HDDs.

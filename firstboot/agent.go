@@ -86,7 +86,7 @@ func (m *machine) rolePhases() ([]Phase, error) {
 	case roleWorker:
 		return m.workerPhases(), nil
 	case roleRook:
-		return append(m.storagePhases(), m.workerPhases()...), nil
+		return slices.Concat(m.storagePhases(), m.workerPhases(), m.pullPhases()), nil
 	case "lb":
 		return m.lbPhases()
 	case "etcd":

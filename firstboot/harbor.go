@@ -39,7 +39,7 @@ func serves(image node.Image) string {
 // harborPhases make a node run Harbor: as a static pod of a kubelet that belongs
 // to no cluster, see harborPod.
 func (m *machine) harborPhases() []Phase {
-	return []Phase{{Name: "registry", Done: m.harborDone, Run: m.startHarbor}}
+	return append(m.dataDiskPhase(harborData), Phase{Name: "registry", Done: m.harborDone, Run: m.startHarbor})
 }
 
 func (m *machine) harborDone(ctx context.Context) (bool, error) {

@@ -26,8 +26,12 @@ func (m *machine) registryPhases() ([]Phase, error) {
 	if m.node.Registry.Kind == "harbor" {
 		return m.harborPhases(), nil
 	}
-	return []Phase{{Name: "registry", Done: m.registryDone, Run: m.startRegistry}}, nil
+	return append(m.dataDiskPhase(registryData), Phase{Name: "registry", Done: m.registryDone, Run: m.startRegistry}), nil
 }
+
+// registryData is where systemd keeps the unit's StateDirectory, which it gives
+// to the unit's user: systemd.exec(5), DynamicUser.
+const registryData = "/var/lib/private/registry"
 
 // registryDaemon checks its configuration itself and ends where it is wrong.
 func registryDaemon() daemon {

@@ -163,6 +163,8 @@ func nodeFile(c *cluster.Cluster, n cluster.Node, s Secrets, secrets []butaneFil
 		Secrets:   paths(secrets),
 		Labels:    labels(n),
 		Disks:     disks(n),
+		DataDisk:  dataDisk(n),
+		PullsFrom: pullsFrom(c, n),
 		Taints:    taints(n),
 		Masters:   peers(c.NodesOf(cluster.RoleMaster)),
 		Etcd:      peers(c.NodesOf(cluster.RoleEtcd)),

@@ -2,6 +2,8 @@ package ignition
 
 import (
 	"maps"
+	"net"
+	"strconv"
 
 	"imgbuild/cluster"
 	"imgbuild/cluster/node"
@@ -33,6 +35,22 @@ func disks(n cluster.Node) []node.Disk {
 		list = append(list, node.Disk{Path: d.Path, Size: int64(d.Size)})
 	}
 	return list
+}
+
+func dataDisk(n cluster.Node) *node.Disk {
+	if n.DataDisk.Path == "" {
+		return nil
+	}
+	return &node.Disk{Path: n.DataDisk.Path, Size: int64(n.DataDisk.Size)}
+}
+
+// pullsFrom is the registry that a node's work hangs on: the images of the
+// cluster itself are baked, those of Ceph may not be.
+func pullsFrom(c *cluster.Cluster, n cluster.Node) string {
+	if n.Role != cluster.RoleRook || c.Rook.Images != cluster.RookRegistry {
+		return ""
+	}
+	return net.JoinHostPort(registryHost(c), strconv.Itoa(RegistryPort(c)))
 }
 
 // storageFiles let the init master make the cluster's storage, where it may.

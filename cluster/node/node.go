@@ -67,6 +67,12 @@ type Node struct {
 	Registry *Registry `json:"registry,omitempty"`
 	// Disks are the raw ones that a node of role rook gives to Ceph.
 	Disks []Disk `json:"disks,omitempty"`
+	// DataDisk is where a node of role harbor keeps images; without it they are on
+	// state.
+	DataDisk *Disk `json:"dataDisk,omitempty"`
+	// PullsFrom is the registry, host and port, that this node cannot do its work
+	// without, where its images are not baked.
+	PullsFrom string `json:"pullsFrom,omitempty"`
 	// Taints of the Kubernetes node, besides kubeadm's own.
 	Taints []Taint `json:"taints,omitempty"`
 	// CAHash is kubeadm's discovery pin of the cluster CA: "sha256:<hex>" of

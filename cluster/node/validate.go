@@ -58,7 +58,15 @@ func (n Node) Validate() error {
 	n.neighbours(p)
 	p.secrets(n.Secrets)
 	p.labels(n.Labels)
-	p.disks(n.Disks)
+	p.disks("disks", n.Disks)
+	if n.DataDisk != nil {
+		p.disks("dataDisk", []Disk{*n.DataDisk})
+	}
+	if n.PullsFrom != "" {
+		if _, _, err := net.SplitHostPort(n.PullsFrom); err != nil {
+			p.addf("pullsFrom", "expected a host and a port, got %q", n.PullsFrom)
+		}
+	}
 	p.taints(n.Taints)
 	p.duration("timeouts.api", n.Timeouts.API)
 	p.duration("timeouts.etcd", n.Timeouts.Etcd)
@@ -250,9 +258,9 @@ func isHost(s string) bool {
 	return isDNSName(s)
 }
 
-func (p *problems) disks(disks []Disk) {
+func (p *problems) disks(list string, disks []Disk) {
 	for i, d := range disks {
-		field := fmt.Sprintf("disks[%d]", i)
+		field := fmt.Sprintf("%s[%d]", list, i)
 		if !strings.HasPrefix(d.Path, "/dev/") || path.Clean(d.Path) != d.Path || strings.ContainsRune(d.Path, 0) {
 			p.addf(field+".path", "expected a path below /dev, got %q", d.Path)
 		}

@@ -160,9 +160,7 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 			MemoryMiB: int64(c.Lab.Memory / cluster.MiB),
 			DiskBytes: int64(c.Lab.Disk),
 		}
-		for _, d := range n.Disks {
-			m.Raw = append(m.Raw, lab.RawDisk{Serial: strings.TrimPrefix(d.Path, labDiskPath), Bytes: int64(d.Size)})
-		}
+		m.Raw = labRawDisks(n)
 		if n.CPUs != 0 {
 			m.CPUs = n.CPUs
 		}

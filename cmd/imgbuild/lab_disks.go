@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"regexp"
 	"slices"
+	"strings"
 
 	"imgbuild/cluster"
+	"imgbuild/lab"
 )
 
 // labDiskPath is how a machine of the lab names its raw disks: udev's name of a
@@ -27,13 +29,36 @@ func labDisks(c *cluster.Cluster, nodes []cluster.Node) (*cluster.Cluster, []clu
 func withLabDisks(nodes []cluster.Node) []cluster.Node {
 	nodes = slices.Clone(nodes)
 	for i, n := range nodes {
+		if n.DataDisk.Path != "" {
+			nodes[i].DataDisk.Path = labPath(n, n.DataDisk.Path)
+		}
 		nodes[i].Disks = slices.Clone(n.Disks)
 		for j, d := range n.Disks {
-			if !labSerial.MatchString(d.Path) {
-				sum := sha256.Sum256([]byte(n.Name + d.Path))
-				nodes[i].Disks[j].Path = labDiskPath + hex.EncodeToString(sum[:10])
-			}
+			nodes[i].Disks[j].Path = labPath(n, d.Path)
 		}
 	}
 	return nodes
+}
+
+func labPath(n cluster.Node, path string) string {
+	if labSerial.MatchString(path) {
+		return path
+	}
+	sum := sha256.Sum256([]byte(n.Name + path))
+	return labDiskPath + hex.EncodeToString(sum[:10])
+}
+
+// labRawDisks are the disks of a node beside its system disk.
+func labRawDisks(n cluster.Node) []lab.RawDisk {
+	var list []lab.RawDisk
+	add := func(path string, size cluster.Bytes) {
+		list = append(list, lab.RawDisk{Serial: strings.TrimPrefix(path, labDiskPath), Bytes: int64(size)})
+	}
+	if n.DataDisk.Path != "" {
+		add(n.DataDisk.Path, n.DataDisk.Size)
+	}
+	for _, d := range n.Disks {
+		add(d.Path, d.Size)
+	}
+	return list
 }
