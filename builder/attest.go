@@ -96,6 +96,9 @@ func (r *run) manifest() manifest.Manifest {
 	for _, img := range r.plan.Images {
 		m.Images = append(m.Images, manifest.Image{Ref: img.Ref, Digest: r.baked.Digests[img.Ref]})
 	}
+	for _, img := range r.plan.Seeded {
+		m.Seeded = append(m.Seeded, manifest.Image{Ref: img.Ref, Digest: r.seeded.Digests[img.Ref]})
+	}
 	return m
 }
 

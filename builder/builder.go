@@ -171,7 +171,9 @@ type run struct {
 	tools        []rootfs.Layer
 	layers, boot []rootfs.Layer
 	// baked is the container store of the image.
-	baked     images.Baked
+	baked images.Baked
+	// seeded is the storage of its registry.
+	seeded    images.Baked
 	initramfs string
 	root      root
 	// state is where the cache keeps the state partition.

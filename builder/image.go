@@ -13,6 +13,7 @@ import (
 	"imgbuild/builder/boot"
 	"imgbuild/builder/cache"
 	"imgbuild/builder/disk"
+	"imgbuild/builder/images"
 	"imgbuild/builder/rootfs"
 	"imgbuild/builder/scan"
 	"imgbuild/builder/space"
@@ -169,6 +170,10 @@ func (r *run) makeESP(ctx context.Context) error {
 	return r.write(ctx, partESP, r.esp())
 }
 
+// registryStorage is the StateDirectory of registry.service below /var, which
+// systemd gives to the unit's user at its first start.
+const registryStorage = "lib/private/registry"
+
 // stateVersion changes whenever the same layers would give another state.
 const stateVersion = 5
 
@@ -187,6 +192,10 @@ func (r *run) makeState(ctx context.Context) error {
 	}
 	// Not the plan's hash: the same content may serve many plans.
 	key := cache.Key(stateVersion, keys, r.baked.Key, s.MinMiB, r.plan.Epoch, rootfs.Keys(r.tools))
+	if r.seeded.Dir != "" {
+		s.Extra[registryStorage] = r.seeded.Dir
+		key = cache.Key(key, r.seeded.Key)
+	}
 	s.UUID = r.uuidOf(key)
 	size, content, err := s.Size()
 	if err != nil {
@@ -248,10 +257,15 @@ func (r *run) scan(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.baked.Dir == "" {
-		return nil
+	for _, made := range []images.Baked{r.baked, r.seeded} {
+		if made.Dir == "" {
+			continue
+		}
+		if err := s.Layer(ctx, made.Dir, made.Key); err != nil {
+			return err
+		}
 	}
-	return s.Layer(ctx, r.baked.Dir, r.baked.Key)
+	return nil
 }
 
 // raw is where the raw image is written, in the output folder where it may be

@@ -38,6 +38,8 @@ type Plan struct {
 	Components []components.Component `json:"components"`
 	// Images are baked into the image's container store.
 	Images []images.Image `json:"images"`
+	// Seeded are in the storage of the registry that the machine runs.
+	Seeded []images.Seeded `json:"seeded,omitempty"`
 	// Files are laid over the packages, sorted by path.
 	Files []rootfs.File `json:"files"`
 	// Enable are systemd units enabled at build time; Mask are masked.

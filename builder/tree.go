@@ -84,11 +84,15 @@ func (r *run) makeComponents(ctx context.Context) error {
 }
 
 func (r *run) makeImages(ctx context.Context) error {
-	if len(r.plan.Images) == 0 {
-		return nil
+	var err error
+	if len(r.plan.Images) > 0 {
+		if r.baked, err = r.composer().Bake(ctx, r.plan.Images, r.inputs["containerd"]); err != nil {
+			return err
+		}
 	}
-	made, err := r.composer().Bake(ctx, r.plan.Images, r.inputs["containerd"])
-	r.baked = made
+	if len(r.plan.Seeded) > 0 {
+		r.seeded, err = r.composer().Seed(ctx, r.plan.Seeded)
+	}
 	return err
 }
 

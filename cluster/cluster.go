@@ -175,6 +175,10 @@ type Registry struct {
 	// Images beyond those of the cluster itself that imgbuild seed copies into the
 	// registry.
 	Images []string `yaml:"images,omitempty"`
+	// Seeded puts what imgbuild seed would copy into the images of role harbor
+	// themselves: a site without a network has it when the registry is turned on.
+	// With kind distribution only.
+	Seeded bool `yaml:"seeded,omitempty"`
 	// UpstreamFallback lets nodes pull from an upstream itself where the registry
 	// lacks an image.
 	UpstreamFallback bool `yaml:"upstreamFallback,omitempty"`

@@ -25,6 +25,9 @@ func (v *checker) registry() {
 	case r.Host == "" && len(harbors) == 0 && r.UpstreamFallback:
 		v.warnf("registry.upstreamFallback", "has no effect: there is no registry.host and no node of role harbor")
 	}
+	if r.Seeded && (len(harbors) == 0 || r.Kind != RegistryDistribution) {
+		v.errorf("registry.seeded", "needs nodes of role harbor and registry.kind distribution: Harbor has its images in a database")
+	}
 	v.registryCA(r, len(harbors) > 0)
 	v.upstreams(r)
 	v.registryImages(r)

@@ -9,8 +9,14 @@ import (
 	"strings"
 )
 
-// dataLabel is the label of a file system that we have made.
-const dataLabel = "imgbuild-data"
+const (
+	// dataLabel is the label of a file system that we have made, newLabel of one
+	// that is not finished: it holds nothing that state has not.
+	dataLabel = "imgbuild-data"
+	newLabel  = "imgbuild-new"
+	// dataStage is where it is mounted meanwhile.
+	dataStage = "/run/imgbuild/data"
+)
 
 // dataDiskPhase mounts the node's data disk where it keeps its data. Without one
 // that is on state.
@@ -61,10 +67,13 @@ func (m *machine) mountData(ctx context.Context, target string) error {
 	if err != nil {
 		return fmt.Errorf("data disk %s: %w", path, err)
 	}
+	if err := os.MkdirAll(m.host.path(target), 0o755); err != nil {
+		return fmt.Errorf("%s: %w", target, reason(err))
+	}
 	switch what {
-	case "":
+	case "", "ext4 (" + newLabel + ")":
 		m.console.say("data disk %s is empty: making a file system", path)
-		if err := m.host.call(ctx, "mkfs.ext4", "-q", "-L", dataLabel, "-m", "0", path); err != nil {
+		if err := m.makeData(ctx, path, target); err != nil {
 			return err
 		}
 	case "ext4 (" + dataLabel + ")":
@@ -76,8 +85,45 @@ func (m *machine) mountData(ctx context.Context, target string) error {
 	default:
 		return Stop{fmt.Sprintf("data disk %s holds %s and is left alone: give the node an empty disk, or clear this one", path, what)}
 	}
-	if err := os.MkdirAll(m.host.path(target), 0o755); err != nil {
-		return fmt.Errorf("%s: %w", target, reason(err))
+	return m.host.call(ctx, "mount", "-t", "ext4", "-o", dataOptions, path, target)
+}
+
+// dataOptions: nothing of it is run.
+const dataOptions = "noatime,nodev,nosuid,noexec"
+
+// makeData makes the file system and copies to it what the image brought along
+// for the target. Its label comes last: after a power cut it is made anew.
+func (m *machine) makeData(ctx context.Context, path, target string) error {
+	if err := os.MkdirAll(m.host.path(dataStage), 0o700); err != nil {
+		return fmt.Errorf("%s: %w", dataStage, reason(err))
 	}
-	return m.host.call(ctx, "mount", "-t", "ext4", "-o", "noatime,nodev,nosuid,noexec", path, target)
+	mounted, err := m.isMounted(dataStage)
+	if err != nil {
+		return err
+	}
+	steps := [][]string{
+		{"mkfs.ext4", "-q", "-F", "-L", newLabel, "-m", "0", path},
+		{"mount", "-t", "ext4", "-o", dataOptions, path, dataStage},
+		{"cp", "-a", target + "/.", dataStage},
+		{"umount", dataStage},
+		{"e2label", path, dataLabel},
+	}
+	if mounted { // an attempt before this one failed
+		steps = append([][]string{{"umount", dataStage}}, steps...)
+	}
+	for _, argv := range steps {
+		if err := m.host.call(ctx, argv[0], argv[1:]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *machine) isMounted(point string) (bool, error) {
+	data, err := m.host.read("/proc/self/mountinfo")
+	if err != nil {
+		return false, fmt.Errorf("the mounts: %w", err)
+	}
+	_, ok := mountedDevice(string(data), point)
+	return ok, nil
 }

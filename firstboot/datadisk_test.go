@@ -40,6 +40,11 @@ func newDataDisk(t *testing.T) (f *fake, file string) {
 	}
 	mounts, err := os.ReadFile(filepath.Join(f.root, "proc/self/mountinfo"))
 	require.NoError(t, err)
+	f.programs["cp"] = func(Command) error { return nil }
+	f.programs["umount"] = func(Command) error { f.file("/proc/self/mountinfo", string(mounts)); return nil }
+	f.programs["e2label"] = func(c Command) error {
+		return exec.CommandContext(t.Context(), "e2label", file, c.Args[1]).Run()
+	}
 	f.programs["mount"] = func(c Command) error {
 		f.file("/proc/self/mountinfo", string(mounts)+fmt.Sprintf("50 1 253:16 / %s rw - ext4 /dev/vdb rw\n", c.Args[len(c.Args)-1]))
 		return nil
@@ -59,6 +64,8 @@ func TestADataDisk(t *testing.T) {
 		return string(out)
 	}
 	made := uuid()
+	assert.Contains(t, strings.Join(f.ran, "\n"), "cp -a /var/lib/private/registry/. /run/imgbuild/data\numount /run/imgbuild/data\ne2label "+dataPath+" imgbuild-data\nmount",
+		"what the image brought along is on it before it counts as made")
 
 	// The next boot.
 	f.console.Reset()
@@ -67,6 +74,15 @@ func TestADataDisk(t *testing.T) {
 	assert.NotContains(t, f.console.String(), "making a file system")
 	assert.Contains(t, strings.Join(f.ran, "\n"), "mount -t ext4 -o noatime,nodev,nosuid,noexec "+dataPath+" /var/lib/private/registry")
 	assert.Equal(t, made, uuid(), "it is not formatted again")
+}
+
+// The power is cut while it is made.
+func TestAnUnfinishedDataDisk(t *testing.T) {
+	f, file := newDataDisk(t)
+	require.NoError(t, exec.Command("mkfs.ext4", "-q", "-L", newLabel, file).Run())
+	require.NoError(t, Run(t.Context(), f.host, "v0.1.0"))
+	assert.Contains(t, f.console.String(), "is empty: making a file system")
+	assert.Contains(t, f.console.String(), "imgbuild: ready")
 }
 
 // What somebody else has on the disk stays there.

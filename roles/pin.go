@@ -80,7 +80,15 @@ func (s Source) pinImages(ctx context.Context, l *Lock, cl *cluster.Cluster, nam
 		if err != nil {
 			return err
 		}
-		for _, ref := range sorted(r.Images) {
+		refs := slices.Clone(r.Images)
+		if seeds(cl, name) {
+			more, err := s.seededRefs(cl)
+			if err != nil {
+				return err
+			}
+			refs = append(refs, more...)
+		}
+		for _, ref := range sorted(refs) {
 			if _, err := l.image(ref); err == nil || images.Composed(ref) {
 				continue
 			}

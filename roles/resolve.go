@@ -44,7 +44,7 @@ func (s Source) Resolve(c *cluster.Cluster, role string, l Lock, agent component
 	if p.BootFiles, err = bootFiles(); err != nil {
 		return builder.Plan{}, err
 	}
-	if err := resolveComponents(&p, r, l, agent); err != nil {
+	if err := s.resolveComponents(&p, c, r, l, agent); err != nil {
 		return builder.Plan{}, fmt.Errorf("role %s: %w", role, err)
 	}
 	return p, nil
@@ -82,9 +82,16 @@ func rolePackages(c *cluster.Cluster, r Role, b Base) []string {
 
 // resolveComponents pins the images, and the components that they and the
 // files are made from.
-func resolveComponents(p *builder.Plan, r Role, l Lock, agent components.Component) error {
+func (s Source) resolveComponents(p *builder.Plan, c *cluster.Cluster, r Role, l Lock, agent components.Component) error {
+	var seeded []string
+	if seeds(c, r.Name) {
+		var err error
+		if seeded, err = s.seededRefs(c); err != nil {
+			return err
+		}
+	}
 	names := slices.Concat(componentsOf(p.Files), componentsOf(p.BootFiles))
-	for _, ref := range composed(r.Images) {
+	for _, ref := range composed(slices.Concat(r.Images, seeded)) {
 		of, err := images.Components(ref)
 		if err != nil {
 			return err
@@ -95,14 +102,14 @@ func resolveComponents(p *builder.Plan, r Role, l Lock, agent components.Compone
 		names = append(names, "containerd") // bakes them
 	}
 	for _, name := range sorted(names) {
-		c := agent
+		component := agent
 		if name != AgentName {
 			var err error
-			if c, err = l.Component(name); err != nil {
+			if component, err = l.Component(name); err != nil {
 				return err
 			}
 		}
-		p.Components = append(p.Components, c)
+		p.Components = append(p.Components, component)
 	}
 	inputs, err := builder.Inputs(p.Components, p.Packages.Compiler)
 	if err != nil {
@@ -117,6 +124,9 @@ func resolveComponents(p *builder.Plan, r Role, l Lock, agent components.Compone
 			return err
 		}
 		p.Images = append(p.Images, img)
+	}
+	if seeds(c, r.Name) {
+		return s.resolveSeeded(p, c, l, seeded, inputs)
 	}
 	return nil
 }

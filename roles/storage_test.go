@@ -69,3 +69,22 @@ func TestOnlyClusterYAMLLetsMastersStartRook(t *testing.T) {
 	assert.Equal(t, []string{"flannel.yaml"}, addons(false))
 	assert.Equal(t, []string{"flannel.yaml", "rook-1-crds.yaml", "rook-2-common.yaml", "rook-3-csi-operator.yaml", "rook-4-operator.yaml"}, addons(true))
 }
+
+// TestSeededRegistry: the image of the registry carries what the others bake.
+func TestSeededRegistry(t *testing.T) {
+	cl := small()
+	cl.Registry = cluster.Registry{Kind: cluster.RegistryDistribution, Host: "10.77.0.51", Seeded: true}
+	cl.Nodes = []cluster.Node{{Name: "master-1", Role: cluster.RoleMaster}, {Name: "harbor-1", Role: cluster.RoleHarbor}}
+	p, baked := planWith(t, cl, "harbor")
+	assert.Empty(t, baked, "nothing runs in containers there")
+	var as []string
+	for _, img := range p.Seeded {
+		as = append(as, img.As)
+	}
+	assert.Contains(t, as, "registry.k8s.io/kube-apiserver:v1.36.3")
+	assert.Contains(t, as, "ghcr.io/flannel-io/flannel:v0.28.4")
+	assert.Len(t, as, 8)
+
+	p, _ = planWith(t, cl, "master")
+	assert.Empty(t, p.Seeded)
+}

@@ -35,8 +35,10 @@ func (m machine) size() string {
 	switch m.role {
 	case "lb":
 		return ", cpus: 1, memory: 512MiB, disk: 5GB"
-	case "etcd", "harbor":
+	case "etcd":
 		return ", cpus: 1, memory: 1GiB, disk: 15GB"
+	case "harbor":
+		return ", cpus: 1, memory: 1GiB, disk: 15GB, dataDisk: {path: /dev/disk/by-id/virtio-images, size: 15GB}"
 	case "rook":
 		return rawDisks
 	}

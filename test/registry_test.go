@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ import (
 const pushedImage = "docker.io/imgbuild-test/version:1"
 
 // storageYAML is what TestRegistry has in its cluster.yaml besides machines.
-const storageYAML = `registry: {kind: distribution}
+const storageYAML = `registry: {kind: distribution, seeded: true}
 rook: {images: registry, apply: true}
 `
 
@@ -48,6 +49,17 @@ func TestRegistry(t *testing.T) {
 	w.upAll([]string{"harbor-1", "master-1", "rook-1"})
 	assert.True(t, w.status().ServiceTest.Passed)
 
+	t.Run("the registry has the cluster's images since it was turned on", func(t *testing.T) {
+		w := w.of(t)
+		assert.Contains(t, w.consoleOf("harbor-1"), "imgbuild: data disk /dev/disk/by-id/virtio-images is empty: making a file system")
+		assert.Contains(t, w.ssh("harbor-1", "findmnt -n -o SOURCE,FSTYPE /var/lib/private/registry"), "ext4")
+		before := w.used("harbor-1")
+		out, err := w.inside("seed", "--verify").CombinedOutput()
+		require.NoError(t, err, string(out))
+		t.Log(string(out))
+		assert.Contains(t, string(out), "10.77.0.51:443/registry.k8s.io/kube-apiserver:v1.36.3")
+		assert.Less(t, w.used("harbor-1")-before, int64(10<<20), "nothing was sent: the digests are those of the image")
+	})
 	t.Run("the storage node is one, and its disks are left alone", func(t *testing.T) {
 		w := w.of(t)
 		w.storageNode()
@@ -150,12 +162,12 @@ func (w *ha) wrongSecrets(image string) {
 // fullDisk pushes more than the registry's disk holds.
 func (w *ha) fullDisk(image string) {
 	w.t.Helper()
-	w.ssh("harbor-1", "fallocate -l $(($(stat -f -c '%a*%S' /var/lib) - (100<<20))) /var/lib/ballast")
+	w.ssh("harbor-1", "fallocate -l $(($(stat -f -c '%a*%S' /var/lib/private/registry) - (100<<20))) /var/lib/private/registry/ballast")
 	out, err := w.inside("seed", "docker.io/imgbuild-test/large:1="+image, "--timeout", "2m").CombinedOutput()
 	assert.Error(w.t, err)
 	w.t.Log(string(out))
 	assert.Contains(w.t, string(out), "no space left")
-	w.ssh("harbor-1", "rm /var/lib/ballast")
+	w.ssh("harbor-1", "rm /var/lib/private/registry/ballast")
 	out, err = w.inside("seed", "docker.io/imgbuild-test/large:1="+image, "--verify").CombinedOutput()
 	require.NoError(w.t, err, string(out))
 }
@@ -192,27 +204,32 @@ func (w *ha) inside(args ...string) *exec.Cmd {
 // sending returns when a machine's disk has grown by so many bytes.
 func (w *ha) sending(machine string, bytes int64) {
 	w.t.Helper()
-	size := func() int64 {
-		disks, err := filepath.Glob(filepath.Join(w.cache, "lab", w.name, machine, "*.qcow2"))
-		require.NoError(w.t, err)
-		var sum int64
-		for _, disk := range disks {
-			info, err := os.Stat(disk)
-			require.NoError(w.t, err)
-			sum += info.Size()
-		}
-		return sum
-	}
-	before := size()
+	before := w.used(machine)
 	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Minute)
 	defer cancel()
-	for size() < before+bytes {
+	for w.used(machine) < before+bytes {
 		select {
 		case <-ctx.Done():
 			require.FailNow(w.t, "nothing is written to the disk of "+machine)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// used is what a machine's disks take on this one.
+func (w *ha) used(machine string) int64 {
+	w.t.Helper()
+	var sum int64
+	for _, pattern := range []string{"*.qcow2", "raw-*.img"} {
+		disks, err := filepath.Glob(filepath.Join(w.cache, "lab", w.name, machine, pattern))
+		require.NoError(w.t, err)
+		for _, disk := range disks {
+			var info syscall.Stat_t
+			require.NoError(w.t, syscall.Stat(disk, &info))
+			sum += info.Blocks * 512
+		}
+	}
+	return sum
 }
 
 // imageOf is an OCI layout with a program, and a layer of noise as large as that.

@@ -43,6 +43,8 @@ type Manifest struct {
 	BootPackages []packages.Package     `json:"bootPackages"`
 	Components   []components.Component `json:"components"`
 	Images       []Image                `json:"images"`
+	// Seeded are in the storage of the machine's own registry.
+	Seeded []Image `json:"seeded,omitempty"`
 }
 
 // UKI is the unified kernel image on the ESP.
