@@ -70,6 +70,8 @@ func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	head, _, found := strings.Cut(yaml, "\nnodes:\n")
 	require.True(t, found)
 	head = regexp.MustCompile(`(?m)^name: .*`).ReplaceAllString(head, "name: "+w.name)
+	// The template's own registry and storage are not of these machines.
+	head = regexp.MustCompile(`(?m)^(registry|rook):\n([ #].*\n)+`).ReplaceAllString(head, "")
 	// Emulated machines that share two cores are slow, not broken.
 	head = strings.NewReplacer("size: production", "size: test", "api: 10m", "api: 40m", "etcd: 10m", "etcd: 40m", "heartbeat: 100ms", "heartbeat: 1s").Replace(head)
 	text := head + "\n" + more + "ssh: {authorizedKeys: [\"" + w.makeKey() + "\"]}\nnodes:\n"
