@@ -7,21 +7,35 @@ import (
 	"path"
 	"slices"
 	"strconv"
-
-	"imgbuild/cluster/node"
 )
 
-// addonsDir holds what the image gives every cluster, one file per add-on.
-const addonsDir = "/usr/share/imgbuild/addons"
+const (
+	// addonsDir holds what the image gives every cluster, one file per add-on.
+	addonsDir = "/usr/share/imgbuild/addons"
+	// storageDir holds Rook's own objects, where the image has them.
+	storageDir = "/usr/share/imgbuild/storage"
+)
 
-// addons are the objects of all add-ons: the image's, then this cluster's.
-func (m *machine) addons() ([]object, error) {
-	all, err := m.addonsOf(addonsDir)
-	if err != nil {
-		return nil, err
+// addonPhase applies the objects of folders of files.
+func (m *machine) addonPhase(name string, dirs ...string) Phase {
+	return Phase{
+		Name: name,
+		Done: func(ctx context.Context) (bool, error) { return m.addonsDone(ctx, dirs) },
+		Run:  func(ctx context.Context) error { return m.applyAddons(ctx, dirs) },
 	}
-	own, err := m.addonsOf(node.AddonsDir)
-	return append(all, own...), err
+}
+
+// addons are the objects of all files, in the order of the folders.
+func (m *machine) addons(dirs []string) ([]object, error) {
+	var all []object
+	for _, dir := range dirs {
+		objects, err := m.addonsOf(dir)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, objects...)
+	}
+	return all, nil
 }
 
 // addonsOf are those of a folder, in the order of its files.
@@ -61,8 +75,8 @@ func (m *machine) fill(data []byte) []byte {
 	return data
 }
 
-func (m *machine) addonsDone(ctx context.Context) (bool, error) {
-	objects, err := m.addons()
+func (m *machine) addonsDone(ctx context.Context, dirs []string) (bool, error) {
+	objects, err := m.addons(dirs)
 	if err != nil {
 		return false, err
 	}
@@ -79,8 +93,8 @@ func (m *machine) addonsDone(ctx context.Context) (bool, error) {
 	return !missing, failed
 }
 
-func (m *machine) applyAddons(ctx context.Context) error {
-	objects, err := m.addons()
+func (m *machine) applyAddons(ctx context.Context, dirs []string) error {
+	objects, err := m.addons(dirs)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,8 @@ type api struct {
 	server string
 	bearer string
 	http   *http.Client
+	// resources are the kinds of groups that were asked for, see resource.
+	resources map[string][]apiResource
 }
 
 // apiError is an answer that is no success.
@@ -95,7 +97,7 @@ func (m *machine) clusterCA() (*x509.Certificate, error) {
 // newAPI is a client that shows the certificate of who. One without shows a
 // token, which must then be set.
 func newAPI(server string, who credentials, dial func(context.Context, string, string) (net.Conn, error)) *api {
-	return &api{what: "the API", server: server, http: newHTTP(who, dial)}
+	return &api{what: "the API", server: server, http: newHTTP(who, dial), resources: map[string][]apiResource{}}
 }
 
 // newHTTP is a client of TLS servers that the CA of who has signed.

@@ -93,13 +93,13 @@ func TestFlannelIsLeftOutWithoutItsCNI(t *testing.T) {
 	data, err := os.ReadFile("../roles/parts/cni-flannel/rootfs/usr/share/imgbuild/addons/flannel.yaml")
 	require.NoError(t, err)
 	f.file(addonsDir+"/flannel.yaml", string(data))
-	objects, err := f.machine().addons()
+	objects, err := f.machine().addons([]string{addonsDir})
 	require.NoError(t, err)
 	assert.Len(t, objects, 6)
 	n := testNode()
 	n.Kubernetes.CNI = "none"
 	f.identity(n, testImageFile())
-	objects, err = f.machine().addons()
+	objects, err = f.machine().addons([]string{addonsDir})
 	require.NoError(t, err)
 	assert.Empty(t, objects)
 }

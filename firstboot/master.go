@@ -3,6 +3,8 @@ package firstboot
 import (
 	"context"
 	"time"
+
+	"imgbuild/cluster/node"
 )
 
 const (
@@ -37,14 +39,19 @@ func (m *machine) masterPhases() []Phase {
 	}
 	phases = append(phases, m.networkPhases()...)
 	if m.node.InitMaster {
-		phases = append(phases, Phase{Name: "addons", Done: m.addonsDone, Run: m.applyAddons})
+		phases = append(phases, m.addonPhase("addons", addonsDir))
 	}
 	if len(m.node.Joining) > 0 {
 		phases = append(phases, Phase{Name: "tokens", Done: m.tokensDone, Run: m.updateTokens})
 	}
 	phases = append(phases, Phase{Name: "node", Done: never, Run: m.waitNode})
 	if m.node.InitMaster {
-		return append(phases, Phase{Name: "service-test", Done: m.serviceTestDone, Run: m.runServiceTest})
+		phases = append(phases, Phase{Name: "service-test", Done: m.serviceTestDone, Run: m.runServiceTest})
+		if m.host.exists(storageDir) {
+			// Last: its objects are many, and nobody's joining waits for them.
+			phases = append(phases, m.addonPhase("storage", storageDir, node.StorageDir))
+		}
+		return phases
 	}
 	return append(phases, Phase{Name: "service", Done: never, Run: m.runNodeChecks})
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -101,30 +102,47 @@ func objectPath(ctx context.Context, client *api, o object) (string, error) {
 	if !strings.Contains(version, "/") {
 		group = "/api/" + version
 	}
-	var list struct {
-		Resources []struct {
-			Name       string `json:"name"`
-			Kind       string `json:"kind"`
-			Namespaced bool   `json:"namespaced"`
-		} `json:"resources"`
-	}
-	if err := client.get(ctx, group, &list); err != nil {
+	r, err := client.resource(ctx, group, fmt.Sprint(o["kind"]))
+	if err != nil {
 		return "", fmt.Errorf("%s: %w", describe(o), err)
 	}
 	metadata := o["metadata"].(object)
 	name := url.PathEscape(fmt.Sprint(metadata["name"]))
-	for _, r := range list.Resources {
-		if r.Kind != o["kind"] || strings.Contains(r.Name, "/") {
-			continue
-		}
-		if !r.Namespaced {
-			return group + "/" + r.Name + "/" + name, nil
-		}
-		namespace := "default"
-		if n, ok := metadata["namespace"].(string); ok {
-			namespace = n
-		}
-		return group + "/namespaces/" + namespace + "/" + r.Name + "/" + name, nil
+	if !r.Namespaced {
+		return group + "/" + r.Name + "/" + name, nil
 	}
-	return "", fmt.Errorf("%s: the API has no such kind in %s", describe(o), version)
+	namespace := "default"
+	if n, ok := metadata["namespace"].(string); ok {
+		namespace = n
+	}
+	return group + "/namespaces/" + namespace + "/" + r.Name + "/" + name, nil
+}
+
+// apiResource is a kind of objects.
+type apiResource struct {
+	Name       string `json:"name"`
+	Kind       string `json:"kind"`
+	Namespaced bool   `json:"namespaced"`
+}
+
+// resource finds a kind in a group. What a group has is asked once, and again
+// where it lacks the kind: a definition may be new.
+func (a *api) resource(ctx context.Context, group, kind string) (apiResource, error) {
+	find := func() int {
+		return slices.IndexFunc(a.resources[group], func(r apiResource) bool { return r.Kind == kind && !strings.Contains(r.Name, "/") })
+	}
+	if find() < 0 {
+		var list struct {
+			Resources []apiResource `json:"resources"`
+		}
+		if err := a.get(ctx, group, &list); err != nil {
+			return apiResource{}, err
+		}
+		a.resources[group] = list.Resources
+	}
+	i := find()
+	if i < 0 {
+		return apiResource{}, fmt.Errorf("the API has no such kind in %s", group)
+	}
+	return a.resources[group][i], nil
 }

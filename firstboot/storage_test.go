@@ -146,3 +146,15 @@ func TestAStorageNodeJoinsWithItsTaint(t *testing.T) {
 	assert.Contains(t, string(config), "  taints:\n  - effect: NoSchedule\n    key: storage-node\n    value: \"true\"\n")
 	assert.Contains(t, string(config), "role=storage-node")
 }
+
+// TestStorageIsMadeLast: nobody's joining waits for it.
+func TestStorageIsMadeLast(t *testing.T) {
+	f := newFake(t)
+	last := func() string {
+		phases := f.machine().masterPhases()
+		return phases[len(phases)-1].Name
+	}
+	assert.Equal(t, "service-test", last())
+	f.file(storageDir+"/rook-1-crds.yaml", "")
+	assert.Equal(t, "storage", last())
+}

@@ -63,5 +63,5 @@ func storageFiles(c *cluster.Cluster, n cluster.Node) ([]butaneFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []butaneFile{public(node.AddonsDir+"/ceph-cluster.yaml", string(text))}, nil
+	return []butaneFile{public(node.StorageDir+"/ceph-cluster.yaml", string(text))}, nil
 }

@@ -57,17 +57,17 @@ func TestStorageNode(t *testing.T) {
 
 // TestOnlyClusterYAMLLetsMastersStartRook looks at what the init master applies.
 func TestOnlyClusterYAMLLetsMastersStartRook(t *testing.T) {
-	addons := func(apply bool) (names []string) {
+	objects := func(apply bool) (names []string) {
 		p, _ := planWith(t, withStorage(cluster.Rook{Images: cluster.RookRegistry, Apply: apply}), "master")
 		for _, f := range p.Files {
-			if path.Dir(f.Path) == "/usr/share/imgbuild/addons" {
+			if path.Dir(f.Path) == "/usr/share/imgbuild/storage" {
 				names = append(names, path.Base(f.Path))
 			}
 		}
 		return names
 	}
-	assert.Equal(t, []string{"flannel.yaml"}, addons(false))
-	assert.Equal(t, []string{"flannel.yaml", "rook-1-crds.yaml", "rook-2-common.yaml", "rook-3-csi-operator.yaml", "rook-4-operator.yaml"}, addons(true))
+	assert.Empty(t, objects(false))
+	assert.Equal(t, []string{"rook-1-crds.yaml", "rook-2-common.yaml", "rook-3-csi-operator.yaml", "rook-4-operator.yaml"}, objects(true))
 }
 
 // TestSeededRegistry: the image of the registry carries what the others bake.

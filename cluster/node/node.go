@@ -32,9 +32,9 @@ const (
 	// of the kind harbor admin-password, harbor-secret, which all other secrets
 	// are made from, 64 hex digits, and token.key, RSA. What is no PEM is a line.
 	RegistryDir = "/etc/imgbuild/registry"
-	// AddonsDir is the folder of what the init master applies for this cluster
-	// alone, after the add-ons of its image: YAML files, in the order of their names.
-	AddonsDir = "/etc/imgbuild/addons"
+	// StorageDir is the folder of the storage that the init master makes of this
+	// cluster's nodes: YAML files, in the order of their names.
+	StorageDir = "/etc/imgbuild/storage"
 )
 
 // Node is the identity of one machine and what it needs to join its cluster.

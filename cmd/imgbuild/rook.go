@@ -61,6 +61,9 @@ Disks that are not empty are not used, neither by Rook nor by anything of ours.`
 	return cmd
 }
 
+// storageDir is where an image has Rook's own objects: see firstboot.
+const storageDir = "/usr/share/imgbuild/storage"
+
 // printOperator prints what a master that may start Rook has of it in its image.
 func printOperator(ctx context.Context, a *app, c *cluster.Cluster) error {
 	applying := *c
@@ -70,7 +73,7 @@ func printOperator(ctx context.Context, a *app, c *cluster.Cluster) error {
 		return err
 	}
 	for _, f := range p.Files {
-		if !strings.HasPrefix(path.Base(f.Path), "rook-") {
+		if path.Dir(f.Path) != storageDir {
 			continue
 		}
 		if f.From == "" {
