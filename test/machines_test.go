@@ -78,7 +78,11 @@ func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	for _, m := range machines {
 		text += fmt.Sprintf("  - {name: %s, role: %s, mac: %q, address: 10.77.0.%d%s}\n", m.name, m.role, m.mac(), m.number, m.size())
 	}
-	text += "lab: {cpus: 2, memory: 3GiB, disk: 8GiB}\n"
+	memory := "3GiB"
+	if strings.Contains(more, "rook:") {
+		memory = "4GiB" // an API server keeps in memory what Rook defines
+	}
+	text += "lab: {cpus: 2, memory: " + memory + ", disk: 8GiB}\n"
 	require.NoError(t, os.WriteFile(filepath.Join(w.dir, "cluster.yaml"), []byte(text), 0o644))
 	w.must("lock")
 	w.must("role", "all", "--out", w.images)
@@ -105,6 +109,21 @@ func (w *ha) ssh(machine, command string) string {
 	}
 	require.Fail(w.t, "no machine "+machine)
 	return ""
+}
+
+// kubectl asks the API, which may be too busy for an answer for minutes.
+func (w *ha) kubectl(args ...string) string {
+	w.t.Helper()
+	var out string
+	require.EventuallyWithT(w.t, func(c *assert.CollectT) {
+		var err error
+		out, err = w.run(w.t.Context(), append([]string{"lab", "kubectl", "--"}, args...)...)
+		if err != nil && !strings.Contains(err.Error(), "Unable to connect") && !strings.Contains(err.Error(), "timeout") {
+			require.NoError(w.t, err)
+		}
+		assert.NoError(c, err)
+	}, 10*time.Minute, time.Second)
+	return out
 }
 
 // of is the same lab for a part of the test, which may fail on its own.

@@ -67,18 +67,18 @@ func TestRegistry(t *testing.T) {
 	})
 	t.Run("the registry's power is cut during an upload", func(t *testing.T) {
 		w := w.of(t)
-		w.seedThroughPowerCut(w.imageOf(filepath.Join(w.dir, "imgbuild-firstboot"), 150<<20))
+		w.seedThroughPowerCut(w.imageOf(filepath.Join(w.dir, "imgbuild-firstboot"), 60<<20))
 	})
 	t.Run("both nodes run what was pushed", func(t *testing.T) {
 		w := w.of(t)
 		for _, node := range []string{"master-1", "rook-1"} {
 			overrides := fmt.Sprintf(`{"spec": {"nodeName": %q, "tolerations": [{"operator": "Exists"}]}}`, node)
-			w.must("lab", "kubectl", "--", "run", "version-"+node, "--image", pushedImage, "--restart=Never", "--overrides", overrides, "--", "version")
-			w.must("lab", "kubectl", "--", "wait", "pod/version-"+node, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=10m")
+			w.kubectl("run", "version-"+node, "--image", pushedImage, "--restart=Never", "--overrides", overrides, "--", "version")
+			w.kubectl("wait", "pod/version-"+node, "--for=jsonpath={.status.phase}=Succeeded", "--timeout=10m")
 		}
-		w.must("lab", "kubectl", "--", "run", "nowhere", "--image", "docker.io/imgbuild-test/nowhere:1", "--restart=Never")
-		w.must("lab", "kubectl", "--", "wait", "pod/nowhere", "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImagePull", "--timeout=5m")
-		events := w.must("lab", "kubectl", "--", "get", "events", "--field-selector", "involvedObject.name=nowhere", "-o", "jsonpath={.items[*].message}")
+		w.kubectl("run", "nowhere", "--image", "docker.io/imgbuild-test/nowhere:1", "--restart=Never")
+		w.kubectl("wait", "pod/nowhere", "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImagePull", "--timeout=5m")
+		events := w.kubectl("get", "events", "--field-selector", "involvedObject.name=nowhere", "-o", "jsonpath={.items[*].message}")
 		assert.Contains(t, events, "docker.io/imgbuild-test/nowhere:1: not found", "the registry says so, and nobody else is asked")
 	})
 	t.Run("a wrong password is said", func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestRegistry(t *testing.T) {
 	})
 	t.Run("the registry's disk is full", func(t *testing.T) {
 		w := w.of(t)
-		w.fullDisk(w.imageOf(filepath.Join(w.dir, "imgbuild-firstboot"), 600<<20))
+		w.fullDisk(w.imageOf(filepath.Join(w.dir, "imgbuild-firstboot"), 80<<20))
 	})
 }
 
@@ -98,8 +98,8 @@ func (w *ha) storageNode() {
 	console := w.consoleOf("rook-1")
 	assert.Contains(t, console, "imgbuild: disk /dev/disk/by-id/virtio-empty empty (10 GB)")
 	assert.Contains(t, console, "imgbuild: disk /dev/disk/by-id/virtio-payroll used (10 GB, holds ext4 (payroll): it is left alone, Ceph does not get it)")
-	assert.Equal(t, "storage-node", w.must("lab", "kubectl", "--", "get", "node", "rook-1", "-o", "jsonpath={.metadata.labels.role}"))
-	assert.Equal(t, "storage-node=true:NoSchedule", w.must("lab", "kubectl", "--", "get", "node", "rook-1", "-o",
+	assert.Equal(t, "storage-node", w.kubectl("get", "node", "rook-1", "-o", "jsonpath={.metadata.labels.role}"))
+	assert.Equal(t, "storage-node=true:NoSchedule", w.kubectl("get", "node", "rook-1", "-o",
 		"jsonpath={range .spec.taints[*]}{.key}={.value}:{.effect}{end}"))
 	lsblk := w.ssh("rook-1", "lsblk -f -n -o FSTYPE,LABEL /dev/disk/by-id/virtio-empty /dev/disk/by-id/virtio-payroll")
 	assert.Equal(t, []string{"ext4", "payroll"}, strings.Fields(lsblk))
@@ -110,9 +110,9 @@ func (w *ha) storageNode() {
 	assert.Contains(t, w.ssh("rook-1", "findmnt -n -o TARGET -T /var/lib/rook"), "/var", "on the state partition")
 
 	// What cluster.yaml lets the first master apply.
-	assert.Equal(t, "/dev/disk/by-id/virtio-empty /dev/disk/by-id/virtio-payroll", w.must("lab", "kubectl", "--", "-n", "rook-ceph", "get", "cephcluster", "rook-ceph", "-o",
+	assert.Equal(t, "/dev/disk/by-id/virtio-empty /dev/disk/by-id/virtio-payroll", w.kubectl("-n", "rook-ceph", "get", "cephcluster", "rook-ceph", "-o",
 		"jsonpath={.spec.storage.nodes[?(@.name=='rook-1')].devices[*].name}"))
-	w.must("lab", "kubectl", "--", "-n", "rook-ceph", "get", "deployment", "rook-ceph-operator", "ceph-csi-controller-manager")
+	w.kubectl("-n", "rook-ceph", "get", "deployment", "rook-ceph-operator", "ceph-csi-controller-manager")
 }
 
 // seedThroughPowerCut copies an image while the registry loses its power, and
@@ -124,7 +124,7 @@ func (w *ha) seedThroughPowerCut(image string) {
 	seed.Stderr, seed.Stdout = &said, &said
 	require.NoError(w.t, seed.Start())
 	// The upload has begun when the registry's disk fills.
-	w.sending("harbor-1", 20<<20)
+	w.sending("harbor-1", 10<<20)
 	w.must("lab", "kill", "harbor-1")
 	w.must("lab", "start", "harbor-1", "--images", w.images)
 	require.NoError(w.t, seed.Wait(), said.String())
@@ -162,7 +162,7 @@ func (w *ha) wrongSecrets(image string) {
 // fullDisk pushes more than the registry's disk holds.
 func (w *ha) fullDisk(image string) {
 	w.t.Helper()
-	w.ssh("harbor-1", "fallocate -l $(($(stat -f -c '%a*%S' /var/lib/private/registry) - (100<<20))) /var/lib/private/registry/ballast")
+	w.ssh("harbor-1", "fallocate -l $(($(stat -f -c '%a*%S' /var/lib/private/registry) - (30<<20))) /var/lib/private/registry/ballast")
 	out, err := w.inside("seed", "docker.io/imgbuild-test/large:1="+image, "--timeout", "2m").CombinedOutput()
 	assert.Error(w.t, err)
 	w.t.Log(string(out))
