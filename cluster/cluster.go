@@ -148,68 +148,6 @@ type Network struct {
 	NTP []string `yaml:"ntp,omitempty"`
 }
 
-// RegistryKind is the software of the registry role.
-type RegistryKind string
-
-// The registry kinds of the design.
-const (
-	RegistryHarbor       RegistryKind = "harbor"
-	RegistryDistribution RegistryKind = "distribution"
-)
-
-// Registry is where nodes pull images that are not baked.
-type Registry struct {
-	// Kind is the software of the nodes of role harbor. Default: harbor, where
-	// there are such nodes.
-	Kind RegistryKind `yaml:"kind,omitempty"`
-	// Host is the registry's DNS name or address, without a scheme, with or
-	// without a port. Default: the address of the only node of role harbor.
-	Host string `yaml:"host,omitempty"`
-	// CA are the certificates, PEM, that the registry's own is signed by, where
-	// it is neither ours nor signed by a CA that everybody knows.
-	CA string `yaml:"ca,omitempty"`
-	// Upstreams are the registries whose images nodes ask the registry for:
-	// UPSTREAM/NAME is HOST/UPSTREAM/NAME there. Default: docker.io, ghcr.io,
-	// quay.io and registry.k8s.io.
-	Upstreams []string `yaml:"upstreams,omitempty"`
-	// Images beyond those of the cluster itself that imgbuild seed copies into the
-	// registry.
-	Images []string `yaml:"images,omitempty"`
-	// Seeded puts what imgbuild seed would copy into the images of role harbor
-	// themselves: a site without a network has it when the registry is turned on.
-	// With kind distribution only.
-	Seeded bool `yaml:"seeded,omitempty"`
-	// UpstreamFallback lets nodes pull from an upstream itself where the registry
-	// lacks an image.
-	UpstreamFallback bool `yaml:"upstreamFallback,omitempty"`
-}
-
-// RookImages is where nodes have the images of Rook and Ceph from.
-type RookImages string
-
-// The sources of Rook's images.
-const (
-	// RookBaked has them in the images of role rook.
-	RookBaked RookImages = "baked"
-	// RookRegistry pulls them from the registry, as any other pod's.
-	RookRegistry RookImages = "registry"
-)
-
-// Rook is the storage of the cluster: Ceph on the disks of the nodes of role
-// rook.
-type Rook struct {
-	// Images is where the nodes have those of Rook and Ceph from: baked, or
-	// registry. Default: baked, where there are nodes of role rook.
-	Images RookImages `yaml:"images,omitempty"`
-	// Apply lets the first master start Rook's operator and Ceph. Without it
-	// imgbuild rook prints what you would apply. Default: false.
-	Apply bool `yaml:"apply,omitempty"`
-	// DatabasePercent is how much of an HDD's size its database gets on an SSD of
-	// its node, 1 to 10: 1 is enough for block devices, 4 for files and objects.
-	// Default: 1.
-	DatabasePercent int `yaml:"databasePercent,omitempty"`
-}
-
 // SSH lets people in; without keys sshd stays off.
 type SSH struct {
 	// AuthorizedKeys are public keys, one line of a *.pub file each.

@@ -1,7 +1,7 @@
 package cluster
 
 import (
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -16,8 +16,8 @@ import (
 // source has the doc comments that become the schema's descriptions: one text
 // for who reads the code and who writes a cluster.yaml.
 //
-//go:embed cluster.go
-var source string
+//go:embed cluster.go services.go
+var source embed.FS
 
 // Schema is the JSON Schema (draft 2020-12) of cluster.yaml. It knows the shape
 // only; what depends on several fields is Validate's.
@@ -137,30 +137,39 @@ func refine(root *jsonschema.Schema) error {
 	return nil
 }
 
-// docComments maps "Type." and "Type.Field" to their comments in cluster.go.
+// docComments maps "Type." and "Type.Field" to their comments in the source.
 func docComments() (map[string]string, error) {
-	file, err := parser.ParseFile(token.NewFileSet(), "cluster.go", source, parser.ParseComments)
-	if err != nil {
-		return nil, fmt.Errorf("schema: %w", err)
-	}
 	comments := map[string]string{}
-	ast.Inspect(file, func(n ast.Node) bool {
-		declaration, ok := n.(*ast.GenDecl)
-		if !ok || declaration.Tok != token.TYPE {
-			return true
+	for _, name := range []string{"cluster.go", "services.go"} {
+		text, err := source.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("schema: %w", err)
 		}
-		spec := declaration.Specs[0].(*ast.TypeSpec)
-		comments[spec.Name.Name+"."] = oneLine(declaration.Doc)
-		if structure, ok := spec.Type.(*ast.StructType); ok {
-			for _, field := range structure.Fields.List {
-				for _, name := range field.Names {
-					comments[spec.Name.Name+"."+name.Name] = oneLine(field.Doc)
-				}
+		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ParseComments)
+		if err != nil {
+			return nil, fmt.Errorf("schema: %w", err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool { return readComments(n, comments) })
+	}
+	return comments, nil
+}
+
+// readComments takes those of a type and of its fields.
+func readComments(n ast.Node, comments map[string]string) bool {
+	declaration, ok := n.(*ast.GenDecl)
+	if !ok || declaration.Tok != token.TYPE {
+		return true
+	}
+	spec := declaration.Specs[0].(*ast.TypeSpec)
+	comments[spec.Name.Name+"."] = oneLine(declaration.Doc)
+	if structure, ok := spec.Type.(*ast.StructType); ok {
+		for _, field := range structure.Fields.List {
+			for _, name := range field.Names {
+				comments[spec.Name.Name+"."+name.Name] = oneLine(field.Doc)
 			}
 		}
-		return false
-	})
-	return comments, nil
+	}
+	return false
 }
 
 func oneLine(comment *ast.CommentGroup) string {

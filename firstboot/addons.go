@@ -38,8 +38,12 @@ func (m *machine) addons(dirs []string) ([]object, error) {
 	return all, nil
 }
 
-// addonsOf are those of a folder, in the order of its files.
+// addonsOf are those of a folder, in the order of its files. They are read once:
+// Rook's are two megabytes, which take a slow machine a while.
 func (m *machine) addonsOf(dir string) ([]object, error) {
+	if objects, ok := m.parsed[dir]; ok {
+		return objects, nil
+	}
 	entries, err := os.ReadDir(m.host.path(dir))
 	if err != nil && !os.IsNotExist(err) {
 		return nil, err
@@ -60,6 +64,10 @@ func (m *machine) addonsOf(dir string) ([]object, error) {
 		}
 		all = append(all, objects...)
 	}
+	if m.parsed == nil {
+		m.parsed = map[string][]object{}
+	}
+	m.parsed[dir] = all
 	return all, nil
 }
 
@@ -103,6 +111,10 @@ func (m *machine) applyAddons(ctx context.Context, dirs []string) error {
 		return err
 	}
 	for _, o := range objects {
+		// An attempt that failed has come this far.
+		if ok, err := applied(ctx, client, o); ok && err == nil {
+			continue
+		}
 		if err := applyObject(ctx, client, o); err != nil {
 			return err
 		}

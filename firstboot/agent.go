@@ -25,6 +25,8 @@ type machine struct {
 	apiKey string
 	who    credentials
 
+	// parsed are the objects of folders, see addonsOf.
+	parsed map[string][]object
 	// course is what the first master was last said to do, see decide.
 	course course
 	// lease is what was last seen of another's lease, see staleLease.

@@ -2,10 +2,8 @@ package firstboot
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
-	"net/http"
 
 	"imgbuild/cluster/node"
 )
@@ -39,22 +37,12 @@ func (m *machine) registryAnswers(ctx context.Context) error {
 			pool.AppendCertsFromPEM(ca)
 		}
 	}
-	url := "https://" + m.node.PullsFrom + "/v2/"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
+	a, err := m.askV2(ctx, m.node.PullsFrom, pool)
+	if err == nil {
+		err = a.failed()
 	}
-	client := &http.Client{Transport: &http.Transport{
-		DialContext: m.host.Dial, DisableKeepAlives: true,
-		TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12, Time: m.host.Now},
-	}}
-	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("waiting for the registry that this node's images come from: %w", bare(err))
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusUnauthorized {
-		return fmt.Errorf("waiting for the registry that this node's images come from: %s: HTTP %d", url, response.StatusCode)
+		return fmt.Errorf("waiting for the registry that this node's images come from: %w", err)
 	}
 	return nil
 }

@@ -128,10 +128,42 @@ func (m *machine) askRegistry(ctx context.Context) error {
 	if !pool.AppendCertsFromPEM(ca) {
 		return Stop{fmt.Sprintf("%s has no certificate: render the config of %s again", node.CAPath, m.node.Name)}
 	}
-	url := "https://" + hostPort(m.node.Address, m.node.Registry.Port) + "/v2/"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	a, err := m.askV2(ctx, hostPort(m.node.Address, m.node.Registry.Port), pool)
+	switch {
+	case err != nil:
+		return fmt.Errorf("waiting for the registry: %w", err)
+	case !a.registry:
+		return errors.New("waiting for the registry: " + a.url + " is answered by something that is no registry")
+	}
+	if err := a.failed(); err != nil {
+		return fmt.Errorf("waiting for the registry: %w", err)
+	}
+	return nil
+}
+
+// v2Answer is what is said at the root of a registry's API.
+type v2Answer struct {
+	url    string
+	status int
+	// registry is what the answer calls itself.
+	registry bool
+}
+
+// failed is nil for an answer, which the wish for a password is, too.
+func (a v2Answer) failed() error {
+	if a.status == http.StatusOK || a.status == http.StatusUnauthorized {
+		return nil
+	}
+	return errors.New(a.url + ": HTTP " + strconv.Itoa(a.status))
+}
+
+// askV2 asks a registry whether it is one:
+// https://github.com/opencontainers/distribution-spec/blob/main/spec.md#determining-support
+func (m *machine) askV2(ctx context.Context, address string, pool *x509.CertPool) (v2Answer, error) {
+	a := v2Answer{url: "https://" + address + "/v2/"}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.url, nil)
 	if err != nil {
-		return err
+		return a, err
 	}
 	client := &http.Client{Transport: &http.Transport{
 		DialContext: m.host.Dial, DisableKeepAlives: true,
@@ -139,14 +171,9 @@ func (m *machine) askRegistry(ctx context.Context) error {
 	}}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("waiting for the registry: %w", bare(err))
+		return a, bare(err)
 	}
 	defer response.Body.Close()
-	if response.Header.Get("Docker-Distribution-Api-Version") == "" {
-		return errors.New("waiting for the registry: " + url + " is answered by something that is no registry")
-	}
-	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusUnauthorized {
-		return errors.New("waiting for the registry: " + url + ": HTTP " + strconv.Itoa(response.StatusCode))
-	}
-	return nil
+	a.status, a.registry = response.StatusCode, response.Header.Get("Docker-Distribution-Api-Version") != ""
+	return a, nil
 }
