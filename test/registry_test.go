@@ -31,7 +31,9 @@ import (
 const pushedImage = "docker.io/imgbuild-test/version:1"
 
 // storageYAML is what TestRegistry has in its cluster.yaml besides machines.
+// Emulated machines that share two cores are slow, not broken.
 const storageYAML = `registry: {kind: distribution, seeded: true}
+timeouts: {api: 40m, etcd: 40m, heartbeat: 1s}
 rook: {images: registry, apply: true}
 `
 
