@@ -103,10 +103,11 @@ func TestRooksAPITakesEveryExample(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "cluster.yaml"), text, 0o644))
 		args := []string{"-c", filepath.Join(dir, "cluster.yaml"), "rook"}
-		if i > 0 {
-			args = append(args, "--cluster-only")
+		cephCluster := w.must(append(args, "--cluster-only")...)
+		objects := cephCluster
+		if i == 0 {
+			objects = w.must(args...)
 		}
-		objects := w.must(args...)
 		if i == 0 {
 			// The kinds of the last object are those of the first: a second call has them.
 			_, _ = api.run(objects, "apply", "--server-side", "-f", "-")
@@ -117,7 +118,7 @@ func TestRooksAPITakesEveryExample(t *testing.T) {
 		require.NoError(t, err, out)
 		assert.Contains(t, out, "cephcluster.ceph.rook.io/rook-ceph serverside-applied")
 
-		out, err = api.run(strings.Replace(objects, "useAllDevices:", "useAllDisks:", 1), "apply", "--server-side", "--validate=strict", "-f", "-")
+		out, err = api.run(strings.Replace(cephCluster, "useAllDevices:", "useAllDisks:", 1), "apply", "--server-side", "--validate=strict", "-f", "-")
 		assert.Error(t, err)
 		assert.Contains(t, out, "useAllDisks", "the server would have said what is wrong")
 	}

@@ -67,7 +67,8 @@ const storageDir = "/usr/share/imgbuild/storage"
 // printOperator prints what a master that may start Rook has of it in its image.
 func printOperator(ctx context.Context, a *app, c *cluster.Cluster) error {
 	applying := *c
-	applying.Rook.Apply = true
+	// Only its files are wanted: with no images to bake, none has to be in the lock.
+	applying.Rook.Apply, applying.Rook.Images = true, cluster.RookRegistry
 	p, err := a.plan(&applying, string(cluster.RoleMaster), "")
 	if err != nil {
 		return err
