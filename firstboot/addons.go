@@ -9,12 +9,8 @@ import (
 	"strconv"
 )
 
-const (
-	// addonsDir holds what the image gives every cluster, one file per add-on.
-	addonsDir = "/usr/share/imgbuild/addons"
-	// storageDir holds Rook's own objects, where the image has them.
-	storageDir = "/usr/share/imgbuild/storage"
-)
+// addonsDir holds what the image gives every cluster, one file per add-on.
+const addonsDir = "/usr/share/imgbuild/addons"
 
 // addonPhase applies the objects of folders of files.
 func (m *machine) addonPhase(name string, dirs ...string) Phase {

@@ -47,9 +47,9 @@ func (m *machine) masterPhases() []Phase {
 	phases = append(phases, Phase{Name: "node", Done: never, Run: m.waitNode})
 	if m.node.InitMaster {
 		phases = append(phases, Phase{Name: "service-test", Done: m.serviceTestDone, Run: m.runServiceTest})
-		if m.host.exists(storageDir) {
+		if m.host.exists(node.ImageStorageDir) {
 			// Last: its objects are many, and nobody's joining waits for them.
-			phases = append(phases, m.addonPhase("storage", storageDir, node.StorageDir))
+			phases = append(phases, m.addonPhase("storage", node.ImageStorageDir, node.StorageDir))
 		}
 		return phases
 	}

@@ -8,10 +8,6 @@ import (
 	"imgbuild/cluster/node"
 )
 
-// registryCAPath is the CA of a registry that is not ours, where it has one of
-// its own.
-const registryCAPath = "/etc/imgbuild/registry-ca.crt"
-
 // pullPhases make a node that cannot do its work without the registry say so,
 // and wait. It comes last: the node is one of the cluster all the same.
 func (m *machine) pullPhases() []Phase {
@@ -32,7 +28,7 @@ func (m *machine) registryAnswers(ctx context.Context) error {
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	for _, path := range []string{node.CAPath, registryCAPath} {
+	for _, path := range []string{node.CAPath, node.RegistryCAPath} {
 		if ca, err := m.host.read(path); err == nil {
 			pool.AppendCertsFromPEM(ca)
 		}

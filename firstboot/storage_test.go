@@ -155,6 +155,6 @@ func TestStorageIsMadeLast(t *testing.T) {
 		return phases[len(phases)-1].Name
 	}
 	assert.Equal(t, "service-test", last())
-	f.file(storageDir+"/rook-1-crds.yaml", "")
+	f.file(node.ImageStorageDir+"/rook-1-crds.yaml", "")
 	assert.Equal(t, "storage", last())
 }

@@ -26,8 +26,6 @@ const (
 	// containerdHosts has a folder for each registry that containerd is asked for:
 	// https://github.com/containerd/containerd/blob/main/docs/hosts.md
 	containerdHosts = "/etc/containerd/certs.d"
-	// foreignCAPath is the CA of a registry that is not ours.
-	foreignCAPath = "/etc/imgbuild/registry-ca.crt"
 )
 
 // ownRegistry is nil for a node that serves no images.
@@ -129,8 +127,8 @@ func mirrorFiles(c *cluster.Cluster, n cluster.Node) []butaneFile {
 	m := mirror{hosts: registryHosts(c)}
 	switch {
 	case len(c.NodesOf(cluster.RoleHarbor)) == 0 && r.CA != "":
-		files = append(files, public(foreignCAPath, r.CA))
-		m.ca = foreignCAPath
+		files = append(files, public(node.RegistryCAPath, r.CA))
+		m.ca = node.RegistryCAPath
 	case len(c.NodesOf(cluster.RoleHarbor)) > 0 && n.Role == cluster.RoleMaster:
 		m.ca = pkiDir + "/ca.crt"
 	case len(c.NodesOf(cluster.RoleHarbor)) > 0:

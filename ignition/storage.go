@@ -25,8 +25,7 @@ func taints(n cluster.Node) []node.Taint {
 	if n.Role != cluster.RoleRook {
 		return nil
 	}
-	t := storage.Taint()
-	return []node.Taint{{Key: t.Key, Value: t.Value, Effect: t.Effect}}
+	return []node.Taint{storage.Taint()}
 }
 
 func disks(n cluster.Node) []node.Disk {

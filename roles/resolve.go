@@ -116,10 +116,7 @@ func (s Source) resolveComponents(p *builder.Plan, c *cluster.Cluster, r Role, l
 		return err
 	}
 	for _, ref := range sorted(r.Images) {
-		img, err := l.image(ref)
-		if images.Composed(ref) {
-			img, err = images.Resolve(ref, inputs, cache.Key(p.Packages.Base))
-		}
+		img, err := resolveImage(p, l, ref, inputs)
 		if err != nil {
 			return err
 		}
@@ -129,6 +126,15 @@ func (s Source) resolveComponents(p *builder.Plan, c *cluster.Cluster, r Role, l
 		return s.resolveSeeded(p, c, l, seeded, inputs)
 	}
 	return nil
+}
+
+// resolveImage pins an image: one that is pulled is in the lock, one that is made
+// from components is what those are.
+func resolveImage(p *builder.Plan, l Lock, ref string, inputs map[string]string) (images.Image, error) {
+	if images.Composed(ref) {
+		return images.Resolve(ref, inputs, cache.Key(p.Packages.Base))
+	}
+	return l.image(ref)
 }
 
 // composed are the images that are made from components.

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"imgbuild/builder"
-	"imgbuild/builder/cache"
 	"imgbuild/builder/images"
 	"imgbuild/cluster"
 	"imgbuild/seed"
@@ -36,10 +35,7 @@ func (s Source) seededRefs(c *cluster.Cluster) ([]string, error) {
 func (s Source) resolveSeeded(p *builder.Plan, c *cluster.Cluster, l Lock, refs []string, inputs map[string]string) error {
 	target := seed.Registry{Host: c.Registry.Host, Name: c.Registry.Host}
 	for _, ref := range refs {
-		img, err := l.image(ref)
-		if images.Composed(ref) {
-			img, err = images.Resolve(ref, inputs, cache.Key(p.Packages.Base))
-		}
+		img, err := resolveImage(p, l, ref, inputs)
 		if err != nil {
 			return err
 		}

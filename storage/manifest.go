@@ -7,6 +7,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"imgbuild/cluster"
+	"imgbuild/cluster/node"
 )
 
 // object is a piece of YAML.
@@ -22,11 +23,10 @@ const CephImage = "quay.io/ceph/ceph:v19.2.3"
 // dataDir is on the node's state partition.
 const dataDir = "/var/lib/rook"
 
-// NodeTaint is what only Ceph's own pods tolerate.
-type NodeTaint struct{ Key, Value, Effect string }
-
-// Taint is that of every node of role rook.
-func Taint() NodeTaint { return NodeTaint{cluster.StorageLabelValue, "true", "NoSchedule"} }
+// Taint is that of every node of role rook: only Ceph's own pods tolerate it.
+func Taint() node.Taint {
+	return node.Taint{Key: cluster.StorageLabelValue, Value: "true", Effect: "NoSchedule"}
+}
 
 // Manifest is the CephCluster as YAML. Fields: ceph.rook.io/v1 of Rook v1.18,
 // https://rook.io/docs/rook/v1.18/CRDs/Cluster/ceph-cluster-crd/

@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -24,6 +22,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"imgbuild/builder"
 )
 
 // pushedImage is one that nobody else has, by a name of a registry that no
@@ -186,13 +186,9 @@ func (w *ha) rawDisk(machine, serial string) string {
 
 func fileSum(t *testing.T, file string) string {
 	t.Helper()
-	f, err := os.Open(file)
+	sum, err := builder.SumFile(file)
 	require.NoError(t, err)
-	defer f.Close()
-	sum := sha256.New()
-	_, err = io.Copy(sum, f)
-	require.NoError(t, err)
-	return hex.EncodeToString(sum.Sum(nil))
+	return sum
 }
 
 // inside is imgbuild in the lab's network.

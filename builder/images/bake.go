@@ -64,12 +64,17 @@ func (b Builder) Bake(ctx context.Context, list []Image, containerd string) (Bak
 	if err != nil {
 		return Baked{}, fmt.Errorf("bake images: %w", err)
 	}
+	return readBaked(dir, key)
+}
+
+// readBaked finds what an entry of the cache holds.
+func readBaked(dir, key string) (Baked, error) {
 	baked := Baked{Dir: filepath.Join(dir, "store"), Key: key}
 	data, err := os.ReadFile(filepath.Join(dir, "digests.json"))
-	if err != nil {
-		return Baked{}, fmt.Errorf("read baked images from the cache: %w: delete %s", err, dir)
+	if err == nil {
+		err = json.Unmarshal(data, &baked.Digests)
 	}
-	if err := json.Unmarshal(data, &baked.Digests); err != nil {
+	if err != nil {
 		return Baked{}, fmt.Errorf("read baked images from the cache: %w: delete %s", err, dir)
 	}
 	return baked, nil

@@ -36,15 +36,7 @@ func (b Builder) Seed(ctx context.Context, list []Seeded) (Baked, error) {
 	if err != nil {
 		return Baked{}, fmt.Errorf("make the registry's storage: %w", err)
 	}
-	made := Baked{Dir: filepath.Join(dir, "store"), Key: key}
-	data, err := os.ReadFile(filepath.Join(dir, "digests.json"))
-	if err == nil {
-		err = json.Unmarshal(data, &made.Digests)
-	}
-	if err != nil {
-		return Baked{}, fmt.Errorf("read the registry's storage from the cache: %w: delete %s", err, dir)
-	}
-	return made, nil
+	return readBaked(dir, key)
 }
 
 func (b Builder) seed(ctx context.Context, list []Seeded, dir string) error {

@@ -35,6 +35,12 @@ const (
 	// StorageDir is the folder of the storage that the init master makes of this
 	// cluster's nodes: YAML files, in the order of their names.
 	StorageDir = "/etc/imgbuild/storage"
+	// ImageStorageDir holds Rook's own objects, where the image has them: they come
+	// before those of StorageDir.
+	ImageStorageDir = "/usr/share/imgbuild/storage"
+	// RegistryCAPath is the CA of a registry that is not ours, where it has one of its
+	// own.
+	RegistryCAPath = "/etc/imgbuild/registry-ca.crt"
 )
 
 // Node is the identity of one machine and what it needs to join its cluster.

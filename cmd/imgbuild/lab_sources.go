@@ -9,11 +9,8 @@ import (
 	"path/filepath"
 
 	"imgbuild/builder"
-	"imgbuild/builder/cache"
-	"imgbuild/builder/components"
 	"imgbuild/cluster"
 	"imgbuild/ignition"
-	"imgbuild/roles"
 )
 
 // What the lab is given by the other verbs is here and nowhere else.
@@ -132,17 +129,9 @@ func labKubectl(ctx context.Context, a *app, flag string) (string, error) {
 		}
 		return filepath.Abs(path)
 	}
-	l, err := roles.ReadLock(a.lockFile())
+	dir, err := a.component(ctx, "kubernetes")
 	if err != nil {
 		return "", fmt.Errorf("find kubectl: %w (or name a program with --kubectl)", err)
-	}
-	c, err := l.Component("kubernetes")
-	if err != nil {
-		return "", err
-	}
-	dir, err := components.Builder{Cache: cache.Cache{Root: a.cacheDir}, Log: a.log}.Build(ctx, c)
-	if err != nil {
-		return "", err
 	}
 	return filepath.Join(dir, "bin", "kubectl"), nil
 }

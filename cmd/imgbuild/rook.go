@@ -11,10 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"imgbuild/builder/cache"
-	"imgbuild/builder/components"
 	"imgbuild/cluster"
-	"imgbuild/roles"
+	"imgbuild/cluster/node"
 	"imgbuild/storage"
 )
 
@@ -61,9 +59,6 @@ Disks that are not empty are not used, neither by Rook nor by anything of ours.`
 	return cmd
 }
 
-// storageDir is where an image has Rook's own objects: see firstboot.
-const storageDir = "/usr/share/imgbuild/storage"
-
 // printOperator prints what a master that may start Rook has of it in its image.
 func printOperator(ctx context.Context, a *app, c *cluster.Cluster) error {
 	applying := *c
@@ -74,7 +69,7 @@ func printOperator(ctx context.Context, a *app, c *cluster.Cluster) error {
 		return err
 	}
 	for _, f := range p.Files {
-		if path.Dir(f.Path) != storageDir {
+		if path.Dir(f.Path) != node.ImageStorageDir {
 			continue
 		}
 		if f.From == "" {
@@ -92,19 +87,10 @@ func printOperator(ctx context.Context, a *app, c *cluster.Cluster) error {
 	return nil
 }
 
-// printFromComponent prints NAME/FILE of a component, which it makes where the
-// cache lacks it.
+// printFromComponent prints NAME/FILE of a component.
 func printFromComponent(ctx context.Context, a *app, from string) error {
 	name, file, _ := strings.Cut(from, "/")
-	l, err := roles.ReadLock(a.lockFile())
-	if err != nil {
-		return err
-	}
-	component, err := l.Component(name)
-	if err != nil {
-		return err
-	}
-	dir, err := components.Builder{Cache: cache.Cache{Root: a.cacheDir}, Log: a.log}.Build(ctx, component)
+	dir, err := a.component(ctx, name)
 	if err != nil {
 		return err
 	}

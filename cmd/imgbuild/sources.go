@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -73,6 +74,20 @@ func (a *app) plan(c *cluster.Cluster, role, rolesDir string) (builder.Plan, err
 		return p, usageError{err}
 	}
 	return p, err
+}
+
+// component is the folder of a component of the lock, which it makes where the
+// cache lacks it.
+func (a *app) component(ctx context.Context, name string) (string, error) {
+	l, err := roles.ReadLock(a.lockFile())
+	if err != nil {
+		return "", err
+	}
+	c, err := l.Component(name)
+	if err != nil {
+		return "", err
+	}
+	return components.Builder{Cache: cache.Cache{Root: a.cacheDir}, Log: a.log}.Build(ctx, c)
 }
 
 // builder executes plans, with a bar on p.
