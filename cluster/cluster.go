@@ -37,6 +37,8 @@ type Cluster struct {
 	Registry Registry `yaml:"registry,omitempty"`
 	// Rook is the storage of the cluster, on nodes of role rook.
 	Rook Rook `yaml:"rook,omitempty"`
+	// Images is where machines that start from the network have theirs from.
+	Images Images `yaml:"images,omitempty"`
 	// SSH lets people in; without keys sshd stays off.
 	SSH SSH `yaml:"ssh,omitempty"`
 	// Timeouts of the first boot.
@@ -193,9 +195,12 @@ type Node struct {
 	// Disk is the size of the disk that the image is on; checked against size
 	// where declared.
 	Disk Bytes `yaml:"disk,omitempty"`
-	// InstallDisk is the stable path of the disk to install to, such as
-	// /dev/disk/by-id/….
-	InstallDisk string `yaml:"installDisk,omitempty"`
+	// InstallDisk is the disk that a machine which starts from the network is
+	// installed to. Default: its only disk, besides disks and dataDisk.
+	InstallDisk InstallDisk `yaml:"installDisk,omitempty"`
+	// Wipe lets the installation overwrite what is on the disk. Without it a disk
+	// that holds anything is left alone, and the machine says what it holds.
+	Wipe bool `yaml:"wipe,omitempty"`
 	// DataDisk is where a node of role harbor keeps images, instead of on its system
 	// disk. One that is empty is formatted, one that is ours is used, and any other
 	// is left alone: the node stops.
@@ -208,6 +213,20 @@ type Node struct {
 	Disks []Disk `yaml:"disks,omitempty"`
 	// Labels of the Kubernetes node.
 	Labels map[string]string `yaml:"labels,omitempty"`
+}
+
+// InstallDisk names one disk of a machine: by its path, by its serial number, or by
+// what only its size is.
+type InstallDisk struct {
+	// Path that stays the same, such as /dev/disk/by-id/….
+	Path string `yaml:"path,omitempty"`
+	// Serial is the number that the disk itself tells.
+	Serial string `yaml:"serial,omitempty"`
+	// MinSize and MaxSize are the bounds of its size. Exactly one disk of the
+	// machine must be within them.
+	MinSize Bytes `yaml:"minSize,omitempty"`
+	// MaxSize is the upper bound; none is none.
+	MaxSize Bytes `yaml:"maxSize,omitempty"`
 }
 
 // DataDisk is a further disk of a node, which imgbuild formats.

@@ -1,7 +1,7 @@
 package cluster
 
-// What the cluster has beside Kubernetes: a registry and storage. A part of
-// cluster.yaml, as cluster.go is.
+// What the cluster has beside Kubernetes: a registry, storage, and where images
+// are. A part of cluster.yaml, as cluster.go is.
 
 // RegistryKind is the software of the registry role.
 type RegistryKind string
@@ -63,4 +63,14 @@ type Rook struct {
 	// its node, 1 to 10: 1 is enough for block devices, 4 for files and objects.
 	// Default: 1.
 	DatabasePercent int `yaml:"databasePercent,omitempty"`
+}
+
+// Images is where machines that start from the network have theirs from.
+type Images struct {
+	// BaseURL is the folder of a web server, a bucket or a registry that has the
+	// compressed images: ROLE.raw.zst is looked for in it. Where {role} or {sha256}
+	// is in it, it is the whole address, such as
+	// https://registry.example.com/v2/images/blobs/sha256:{sha256}.
+	// Default: the server itself, imgbuild serve.
+	BaseURL string `yaml:"baseURL,omitempty"`
 }

@@ -38,6 +38,7 @@ func (c *Cluster) Validate() Problems {
 	v.network()
 	v.loadBalancer()
 	v.registry()
+	v.images()
 	v.rook()
 	v.ssh()
 	v.timeouts()

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path"
 	"slices"
-	"strings"
 )
 
 // maxCPUs is beyond any machine; more is a typing mistake.
@@ -60,7 +58,7 @@ func (v *checker) nodes() {
 		} else if a := v.inSubnet(field+".address", n.Address); a.IsValid() {
 			v.claim(addresses, a.String(), field+".address")
 		}
-		v.installDisk(field+".installDisk", n.InstallDisk)
+		v.installDisk(field+".installDisk", n)
 		v.labels(field+".labels", n)
 		v.machine(field, n)
 		v.rawDisks(field, n, disks)
@@ -86,16 +84,6 @@ func (v *checker) mac(field, value string) bool {
 		return true
 	}
 	return false
-}
-
-func (v *checker) installDisk(field, disk string) {
-	switch {
-	case disk == "":
-	case !strings.HasPrefix(disk, "/dev/") || path.Clean(disk) != disk:
-		v.errorf(field, "expected a path such as /dev/disk/by-id/…, got %q", short(disk))
-	case !strings.HasPrefix(disk, "/dev/disk/"):
-		v.warnf(field, "%s may be another disk at the next boot: prefer a name under /dev/disk/by-id", short(disk))
-	}
 }
 
 func (v *checker) labels(field string, n Node) {

@@ -77,7 +77,7 @@ func (v *checker) stablePath(field, disk string, n Node) bool {
 		v.errorf(field, "is required: expected a path such as /dev/disk/by-id/…")
 	case !strings.HasPrefix(disk, "/dev/disk/by-id/") && !strings.HasPrefix(disk, "/dev/disk/by-path/") || path.Clean(disk) != disk:
 		v.errorf(field, "expected a path below /dev/disk/by-id or /dev/disk/by-path, got %q: another name may be another disk at the next boot", short(disk))
-	case disk == n.InstallDisk:
+	case disk == n.InstallDisk.Path:
 		v.errorf(field, "%s is the installDisk of this node", disk)
 	default:
 		return true

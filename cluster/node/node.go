@@ -41,6 +41,10 @@ const (
 	// RegistryCAPath is the CA of a registry that is not ours, where it has one of its
 	// own.
 	RegistryCAPath = "/etc/imgbuild/registry-ca.crt"
+	// ClaimPath is where a node that claims its secrets has whom to ask, see Claim.
+	ClaimPath = "/etc/imgbuild/claim.json"
+	// ReportPath is what a node that has claimed its secrets reports with: one line.
+	ReportPath = "/etc/imgbuild/report-token"
 )
 
 // Node is the identity of one machine and what it needs to join its cluster.
@@ -182,4 +186,22 @@ type Image struct {
 	Components map[string]string `json:"components"`
 	// Images are the references of the baked container images.
 	Images []string `json:"images"`
+}
+
+// Claim is claim.json: where a node has its secrets from that are not in its
+// Ignition config.
+type Claim struct {
+	// Server is the address of the server, https://HOST:PORT.
+	Server string `json:"server"`
+	// CA is the pin of the server's CA, as Node.CAHash.
+	CA string `json:"ca"`
+	// Nonce is what the node shows. It has been on the wire.
+	Nonce string `json:"nonce"`
+}
+
+// DecodeClaim reads claim.json strictly.
+func DecodeClaim(data []byte) (Claim, error) {
+	var c Claim
+	err := decode("claim.json", data, &c)
+	return c, err
 }
