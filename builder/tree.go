@@ -175,7 +175,12 @@ func (r *run) describe() ([]byte, error) {
 
 // makeBootFiles lays the dracut modules over the boot tree.
 func (r *run) makeBootFiles(ctx context.Context) error {
-	inputs := map[string]string{"ignition": r.inputs["ignition"]}
+	inputs := map[string]string{}
+	for _, f := range r.plan.BootFiles {
+		if name, _, ok := strings.Cut(f.From, "/"); ok {
+			inputs[name] = r.inputs[name]
+		}
+	}
 	l, err := r.maker().Files(ctx, r.boot, rootfs.Content{Files: r.plan.BootFiles, Inputs: inputs}, r.componentFor(ctx))
 	r.boot = append(r.boot, l)
 	return err
