@@ -1,4 +1,4 @@
-package firstboot
+package console_test
 
 import (
 	"os"
@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"imgbuild/console"
 )
 
 func TestEveryConsoleHasEveryLine(t *testing.T) {
@@ -27,7 +29,7 @@ func TestEveryConsoleHasEveryLine(t *testing.T) {
 				require.NoError(t, os.WriteFile(filepath.Join(root, "dev", name), nil, 0o644))
 			}
 			for _, line := range []string{"one\n", "two\n"} {
-				n, err := consoles{root}.Write([]byte(line))
+				n, err := console.Devices{Root: root}.Write([]byte(line))
 				require.NoError(t, err)
 				assert.Equal(t, len(line), n)
 			}
@@ -38,6 +40,6 @@ func TestEveryConsoleHasEveryLine(t *testing.T) {
 			}
 		})
 	}
-	_, err := consoles{t.TempDir()}.Write([]byte("line\n"))
+	_, err := console.Devices{Root: t.TempDir()}.Write([]byte("line\n"))
 	assert.ErrorContains(t, err, "dev/console")
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	consoles "imgbuild/console"
 )
 
 // Host is the machine as the phases see it. Every effect goes through it, so
@@ -73,7 +75,7 @@ func NewHost(out io.Writer) *Host {
 	return &Host{
 		Root:       "/",
 		Out:        out,
-		Console:    consoles{root: "/"},
+		Console:    consoles.Devices{Root: "/"},
 		Execute:    execute,
 		Dial:       dialer.DialContext,
 		Hostname:   os.Hostname,

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	consoles "imgbuild/console"
 )
 
 const (
@@ -113,7 +115,7 @@ func (m *machine) check(ctx context.Context, name string, try func(context.Conte
 	}
 	outcome := "passed"
 	if err != nil {
-		outcome, detail = "failed", oneLine(err.Error())
+		outcome, detail = "failed", consoles.OneLine(err.Error())
 	}
 	m.console.say("check %s %s (%s)", name, outcome, detail)
 	return Check{Name: name, Passed: err == nil, Detail: detail}, nil
