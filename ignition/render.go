@@ -24,6 +24,11 @@ const (
 // Render makes the Ignition config of one node, JSON of spec 3.4. It holds the
 // secrets of the node's role in the clear. The same input gives the same bytes.
 func Render(c *cluster.Cluster, n cluster.Node, s Secrets) ([]byte, error) {
+	return renderConfig(c, n, s, nil)
+}
+
+// renderConfig leaves the secrets out where the node is to claim them.
+func renderConfig(c *cluster.Cluster, n cluster.Node, s Secrets, claim *node.Claim) ([]byte, error) {
 	// cluster.yaml may write a MAC in any of its forms.
 	mac, err := net.ParseMAC(n.MAC)
 	if err != nil {
@@ -57,7 +62,17 @@ func Render(c *cluster.Cluster, n cluster.Node, s Secrets) ([]byte, error) {
 		return nil, fmt.Errorf("render the config of %s: %w", n.Name, err)
 	}
 	files = append(files, storage...)
-	config := butane{Storage: butaneStorage{Files: append(files, secrets...), Directories: secretDirectories(secrets)}}
+	config := butane{Storage: butaneStorage{Files: files}}
+	if claim == nil {
+		config.Storage.Files = append(config.Storage.Files, secrets...)
+		config.Storage.Directories = secretDirectories(secrets)
+	} else {
+		text, err := encodeJSON(claim)
+		if err != nil {
+			return nil, fmt.Errorf("render the config of %s: %w", n.Name, err)
+		}
+		config.Storage.Files = append(config.Storage.Files, private(node.ClaimPath, text))
+	}
 	if len(c.SSH.AuthorizedKeys) > 0 {
 		// Not in root's home, which is on the read-only root.
 		config.Storage.Files = append(config.Storage.Files, private(authorizedKeysPath, keyLines(c.SSH.AuthorizedKeys)))

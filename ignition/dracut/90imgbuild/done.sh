@@ -9,4 +9,6 @@ sync
 sync
 mv "$top/ignition.done.new" "$top/ignition.done"
 sync
+# Where the installation has left the config: nobody needs it any more.
+rm -f "$top/ignition.ign"
 say "ignition done"

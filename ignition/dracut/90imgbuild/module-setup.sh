@@ -20,7 +20,7 @@ installkernel() {
 
 install() {
     local unit
-    inst_multiple sfdisk partx e2fsck resize2fs blkid udevadm mount \
+    inst_multiple sfdisk partx e2fsck resize2fs blkid ip udevadm mount \
         basename cat grep journalctl mkdir modprobe mv readlink rm sed sleep sync \
         systemctl tail tr
     inst_simple "$moddir/say.sh" /usr/lib/imgbuild/say.sh
@@ -29,6 +29,16 @@ install() {
     inst_script "$moddir/done.sh" /usr/lib/imgbuild/done.sh
     inst_script "$moddir/stop.sh" /usr/lib/imgbuild/stop.sh
     inst_simple "$moddir/platforms" /usr/lib/imgbuild/platforms
+
+    # The kernel's command line starts this instead of all the rest, on a machine
+    # that has started from the network.
+    inst_simple "$moddir/imgbuild-install" /usr/lib/imgbuild/imgbuild-install
+    # Where Ignition looks before it asks any platform; state.sh makes the file.
+    mkdir -p "$initdir/usr/lib/ignition"
+    ln -s /run/imgbuild/user.ign "$initdir/usr/lib/ignition/user.ign"
+    for unit in service target; do
+        inst_simple "$moddir/imgbuild-install.$unit" "$systemdsystemunitdir/imgbuild-install.$unit"
+    done
 
     for unit in state layout "done"; do
         inst_simple "$moddir/imgbuild-$unit.service" "$systemdsystemunitdir/imgbuild-$unit.service"

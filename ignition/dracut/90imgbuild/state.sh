@@ -88,6 +88,17 @@ decide_first_boot() {
     say "state: $state, first boot"
 }
 
+# The installer leaves the config on state. Ignition looks for one of this name
+# before it asks any platform.
+take_config() {
+    local config=/run/imgbuild/state/ignition.ign
+    [[ -s $config ]] || return 1
+    # /usr is read-only here, too: Ignition finds a link to this file.
+    cat "$config" > /run/imgbuild/user.ign || stop "could not read the config that the installation left on state"
+    echo "PLATFORM_ID=metal" > /run/ignition.env
+    say "platform: metal, with the config of the installation"
+}
+
 # The first line of the table whose file holds the pattern names the platform.
 detect_platform() {
     local platform file pattern id
@@ -116,5 +127,5 @@ find_state
 grow_partition
 mount_state
 decide_first_boot
-[[ ! -e /run/imgbuild/first-boot ]] || detect_platform
+[[ ! -e /run/imgbuild/first-boot ]] || take_config || detect_platform
 [[ -e /run/ignition.env ]] || echo "PLATFORM_ID=metal" > /run/ignition.env
