@@ -40,7 +40,7 @@ func TestEveryRole(t *testing.T) {
 				} else {
 					cl.Kubernetes.CNI = with
 				}
-				p, err := Source{}.Resolve(cl, name, lockOf(t, Source{}, cl, name), agent)
+				p, err := Source{}.Resolve(cl, name, lockOf(t, Source{}, cl, name), own)
 				require.NoError(t, err)
 				r, err := Source{}.load(name, cl)
 				require.NoError(t, err)

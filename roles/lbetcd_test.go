@@ -18,7 +18,7 @@ import (
 // resolved is the plan of a role of ours.
 func resolved(t *testing.T, role string) builder.Plan {
 	t.Helper()
-	p, err := Source{}.Resolve(small(), role, lockOf(t, Source{}, small(), role), agent)
+	p, err := Source{}.Resolve(small(), role, lockOf(t, Source{}, small(), role), own)
 	require.NoError(t, err)
 	return p
 }
@@ -26,10 +26,10 @@ func resolved(t *testing.T, role string) builder.Plan {
 // TestNothingOfKubernetes: none of these roles runs a container.
 func TestNothingOfKubernetes(t *testing.T) {
 	for role, want := range map[string][]string{
-		"lb":   {"ignition", "imgbuild-firstboot"},
-		"etcd": {"etcd", "ignition", "imgbuild-firstboot"},
+		"lb":   {"ignition", "imgbuild-firstboot", "imgbuild-install"},
+		"etcd": {"etcd", "ignition", "imgbuild-firstboot", "imgbuild-install"},
 		// registry.kind distribution
-		"harbor": {"ignition", "imgbuild-firstboot", "registry"},
+		"harbor": {"ignition", "imgbuild-firstboot", "imgbuild-install", "registry"},
 	} {
 		p := resolved(t, role)
 		assert.Empty(t, p.Images, role)

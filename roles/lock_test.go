@@ -42,7 +42,7 @@ func TestStaleLock(t *testing.T) {
 			cl := small()
 			l := lockOf(t, Source{}, cl, "master")
 			c.change(cl, &l)
-			_, err := Source{}.Resolve(cl, "master", l, agent)
+			_, err := Source{}.Resolve(cl, "master", l, own)
 			assert.EqualError(t, err, c.want)
 		})
 	}

@@ -54,7 +54,7 @@ func TestOwnRole(t *testing.T) {
 	assert.Subset(t, names, []string{"gpu", "master", "worker"})
 
 	cl := small()
-	p, err := s.Resolve(cl, "gpu", lockOf(t, s, cl, "gpu"), agent)
+	p, err := s.Resolve(cl, "gpu", lockOf(t, s, cl, "gpu"), own)
 	require.NoError(t, err)
 	assert.Equal(t, "gpu", p.Role)
 	assert.EqualValues(t, 2048, p.Disk.Root)
@@ -82,7 +82,7 @@ func fileOf(t *testing.T, files []rootfs.File, path string) rootfs.File {
 // TestOwnRoleReplacesOurs takes the name of a role of ours, parts untouched.
 func TestOwnRoleReplacesOurs(t *testing.T) {
 	s := ownFolder(t, map[string]string{"master/role.yaml": gpuRole, "parts/gpu/part.yaml": ""})
-	p, err := s.Resolve(small(), "master", lockOf(t, s, small(), "master"), agent)
+	p, err := s.Resolve(small(), "master", lockOf(t, s, small(), "master"), own)
 	require.NoError(t, err)
 	assert.Contains(t, p.Cmdline, "iommu=pt")
 	names, err := s.Names()
@@ -97,7 +97,7 @@ func TestOwnBase(t *testing.T) {
 	s := ownFolder(t, map[string]string{"bases/debian-14.yaml": "name: debian-14\nfamily: apt\nsuite: forky\ncomponents: [main]\npackages: {base: [systemd]}\n"})
 	cl := small()
 	cl.Roles = map[cluster.Role]cluster.RoleOptions{"master": {Base: "debian-14"}}
-	p, err := s.Resolve(cl, "master", lockOf(t, s, cl, "master"), agent)
+	p, err := s.Resolve(cl, "master", lockOf(t, s, cl, "master"), own)
 	require.NoError(t, err)
 	assert.Equal(t, "forky", p.Base.Suite)
 	assert.Equal(t, "trixie", p.Tools.Suite, "image tools do not depend on the image's base")
@@ -121,7 +121,7 @@ func TestBrokenOwnRole(t *testing.T) {
 				l = lockOf(t, s, small(), "own")
 				l.Images = nil
 			}
-			_, err := s.Resolve(small(), "own", l, agent)
+			_, err := s.Resolve(small(), "own", l, own)
 			assert.ErrorContains(t, err, c.want)
 		})
 	}
@@ -187,7 +187,7 @@ func TestNamesThatAreNoRoles(t *testing.T) {
 		"GPU 1":     `role "GPU 1": no such role: expected a-z, 0-9 and -, with a letter or digit at both ends`,
 		"../master": `role "../master": no such role: expected a-z, 0-9 and -, with a letter or digit at both ends`,
 	} {
-		_, err := s.Resolve(small(), name, Lock{}, agent)
+		_, err := s.Resolve(small(), name, Lock{}, own)
 		assert.EqualError(t, err, want)
 		assert.True(t, IsUnknownRole(err))
 	}

@@ -17,13 +17,19 @@ import (
 	"imgbuild/ignition/dracut"
 )
 
-// AgentName is the component that is the agent's program. It is part of this
-// imgbuild, not of the lock.
-const AgentName = "imgbuild-firstboot"
+// The components that are programs of this imgbuild, and not of the lock: the
+// agent, and the installer in the initramfs.
+const (
+	AgentName     = "imgbuild-firstboot"
+	InstallerName = "imgbuild-install"
+)
+
+// OwnNames are all of them.
+func OwnNames() []string { return []string{AgentName, InstallerName} }
 
 // Resolve decides everything about the image of a role and does nothing: the
-// same cluster, role, lock and agent give the same Plan.
-func (s Source) Resolve(c *cluster.Cluster, role string, l Lock, agent components.Component) (builder.Plan, error) {
+// same cluster, role, lock and own programs give the same Plan.
+func (s Source) Resolve(c *cluster.Cluster, role string, l Lock, own []components.Component) (builder.Plan, error) {
 	r, err := s.load(role, c)
 	if err != nil {
 		return builder.Plan{}, err
@@ -44,7 +50,7 @@ func (s Source) Resolve(c *cluster.Cluster, role string, l Lock, agent component
 	if p.BootFiles, err = bootFiles(); err != nil {
 		return builder.Plan{}, err
 	}
-	if err := s.resolveComponents(&p, c, r, l, agent); err != nil {
+	if err := s.resolveComponents(&p, c, r, l, own); err != nil {
 		return builder.Plan{}, fmt.Errorf("role %s: %w", role, err)
 	}
 	return p, nil
@@ -82,7 +88,7 @@ func rolePackages(c *cluster.Cluster, r Role, b Base) []string {
 
 // resolveComponents pins the images, and the components that they and the
 // files are made from.
-func (s Source) resolveComponents(p *builder.Plan, c *cluster.Cluster, r Role, l Lock, agent components.Component) error {
+func (s Source) resolveComponents(p *builder.Plan, c *cluster.Cluster, r Role, l Lock, own []components.Component) error {
 	var seeded []string
 	if seeds(c, r.Name) {
 		var err error
@@ -102,12 +108,9 @@ func (s Source) resolveComponents(p *builder.Plan, c *cluster.Cluster, r Role, l
 		names = append(names, "containerd") // bakes them
 	}
 	for _, name := range sorted(names) {
-		component := agent
-		if name != AgentName {
-			var err error
-			if component, err = l.Component(name); err != nil {
-				return err
-			}
+		component, err := oneOf(own, l, name)
+		if err != nil {
+			return err
 		}
 		p.Components = append(p.Components, component)
 	}
@@ -126,6 +129,16 @@ func (s Source) resolveComponents(p *builder.Plan, c *cluster.Cluster, r Role, l
 		return s.resolveSeeded(p, c, l, seeded, inputs)
 	}
 	return nil
+}
+
+// oneOf is a component by its name: one of ours, or of the lock.
+func oneOf(own []components.Component, l Lock, name string) (components.Component, error) {
+	for _, c := range own {
+		if c.Name == name {
+			return c, nil
+		}
+	}
+	return l.Component(name)
 }
 
 // resolveImage pins an image: one that is pulled is in the lock, one that is made
@@ -151,6 +164,7 @@ func bootFiles() ([]rootfs.File, error) {
 	files := []rootfs.File{
 		{Path: moduleDir + "30ignition", From: "ignition/dracut/30ignition"},
 		{Path: moduleDir + "30ignition/ignition", From: "ignition/bin/ignition"},
+		{Path: moduleDir + "90imgbuild/imgbuild-install", From: InstallerName + "/" + InstallerName, Mode: 0o755},
 	}
 	err := fs.WalkDir(dracut.Module, ".", func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

@@ -28,8 +28,11 @@ func small() *cluster.Cluster {
 	return &cluster.Cluster{Base: "debian-13", Kubernetes: cluster.Kubernetes{CNI: "flannel"}}
 }
 
-// agent is the program that goes into every image.
-var agent = components.Component{Name: AgentName, Version: "0a1b2c", Source: builder.SourceSelf, Inputs: "0a1b2c3d4e5f"}
+// own are the programs that go into every image.
+var own = []components.Component{
+	{Name: AgentName, Version: "0a1b2c", Source: builder.SourceSelf, Inputs: "0a1b2c3d4e5f"},
+	{Name: InstallerName, Version: "1b2c3d", Source: builder.SourceSelf, Inputs: "1b2c3d4e5f60"},
+}
 
 // lockOf is a lock as Pin would make it for the roles, with one package in each
 // tree, and components whose inputs are their names.
@@ -69,11 +72,11 @@ func TestResolveGolden(t *testing.T) {
 	for _, role := range []string{"master", "worker", "lb", "etcd", "harbor"} {
 		t.Run(role, func(t *testing.T) {
 			l := lockOf(t, Source{}, small(), role)
-			p, err := Source{}.Resolve(small(), role, l, agent)
+			p, err := Source{}.Resolve(small(), role, l, own)
 			require.NoError(t, err)
-			again, err := Source{}.Resolve(small(), role, l, agent)
+			again, err := Source{}.Resolve(small(), role, l, own)
 			require.NoError(t, err)
-			assert.Equal(t, p.Hash(), again.Hash(), "the same cluster, lock and agent give the same plan")
+			assert.Equal(t, p.Hash(), again.Hash(), "the same cluster, lock and programs give the same plan")
 			golden(t, role, p)
 		})
 	}
@@ -109,7 +112,7 @@ func golden(t *testing.T, role string, p builder.Plan) {
 func TestWorkerIsAMasterWithoutControlPlane(t *testing.T) {
 	l := lockOf(t, Source{}, small(), "master", "worker")
 	plan := func(role string) (builder.Plan, []string) {
-		p, err := Source{}.Resolve(small(), role, l, agent)
+		p, err := Source{}.Resolve(small(), role, l, own)
 		require.NoError(t, err)
 		var refs []string
 		for _, img := range p.Images {
@@ -136,7 +139,7 @@ func TestWorkerIsAMasterWithoutControlPlane(t *testing.T) {
 }
 
 func TestUnknownRole(t *testing.T) {
-	_, err := Source{}.Resolve(small(), "mster", Lock{}, agent)
+	_, err := Source{}.Resolve(small(), "mster", Lock{}, own)
 	assert.True(t, IsUnknownRole(err))
 	ours, namesErr := Source{}.Names()
 	require.NoError(t, namesErr)
@@ -157,7 +160,7 @@ func TestWhatCannotBeResolved(t *testing.T) {
 			cl := small()
 			l := lockOf(t, Source{}, cl, "master")
 			c.change(cl)
-			_, err := Source{}.Resolve(cl, "master", l, agent)
+			_, err := Source{}.Resolve(cl, "master", l, own)
 			assert.EqualError(t, err, c.want)
 		})
 	}
@@ -170,7 +173,7 @@ func TestClusterDecides(t *testing.T) {
 	cl.Mirrors = map[string]string{"debian-13": "http://mirror.example.com/debian"}
 	cl.Roles = map[cluster.Role]cluster.RoleOptions{"master": {Packages: []string{"nfs-common"}}}
 	l := lockOf(t, Source{}, cl, "master")
-	p, err := Source{}.Resolve(cl, "master", l, agent)
+	p, err := Source{}.Resolve(cl, "master", l, own)
 	require.NoError(t, err)
 	for _, img := range p.Images {
 		assert.NotContains(t, img.Ref, "flannel")

@@ -23,7 +23,7 @@ func withStorage(rook cluster.Rook) *cluster.Cluster {
 // planWith resolves a role; the second value are the names of its images.
 func planWith(t *testing.T, cl *cluster.Cluster, role string) (builder.Plan, []string) {
 	t.Helper()
-	p, err := Source{}.Resolve(cl, role, lockOf(t, Source{}, cl, role), agent)
+	p, err := Source{}.Resolve(cl, role, lockOf(t, Source{}, cl, role), own)
 	require.NoError(t, err)
 	var refs []string
 	for _, img := range p.Images {

@@ -18,11 +18,13 @@ import (
 // labFlags are shared by the verbs of lab that give a machine its power.
 type labFlags struct {
 	images, configs, rolesDir string
+	netboot                   bool
 }
 
 func (f *labFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.images, "images", "out", "`DIR` with one image per role, as imgbuild role leaves it; what it lacks is built")
 	cmd.Flags().StringVar(&f.configs, "configs", "", "`DIR` with Ignition configs, as imgbuild ignition leaves them (default: made for this start, in memory)")
+	cmd.Flags().BoolVar(&f.netboot, "netboot", false, "machines have empty disks and start from the network, see imgbuild lab serve")
 	cmd.Flags().StringVar(&f.rolesDir, "roles", "", "folder `DIR` of own roles, parts and bases, for what is built")
 }
 
@@ -57,6 +59,7 @@ ends with lab down.`,
 		newLabStatusCmd(a),
 		newLabLogsCmd(a),
 		newLabKubectlCmd(a),
+		newLabServeCmd(a),
 		newLabKillCmd(a),
 		newLabStartCmd(a),
 		newLabReimageCmd(a),
@@ -136,26 +139,16 @@ func identities(c *cluster.Cluster) []lab.Node {
 
 // machines are the nodes with everything that they are started with.
 func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.Node, f labFlags) ([]lab.Node, error) {
-	var roles []cluster.Role
-	for _, n := range nodes {
-		if !slices.Contains(roles, n.Role) {
-			roles = append(roles, n.Role)
-		}
-	}
-	images, err := labImages(ctx, a, c, f, roles)
+	images, configs, err := labSystems(ctx, a, c, nodes, f)
 	if err != nil {
 		return nil, err
 	}
 	c, nodes = labDisks(c, nodes)
-	configs, err := labIgnition(ctx, a, c, nodes, f.configs)
-	if err != nil {
-		return nil, err
-	}
 	var machines []lab.Node
 	for _, n := range nodes {
 		m := lab.Node{
 			Name: n.Name, Role: string(n.Role), MAC: n.MAC,
-			Image: images[n.Role], Ignition: configs[n.Name],
+			Image: images[n.Role], Ignition: configs[n.Name], NetBoot: f.netboot,
 			CPUs:      c.Lab.CPUs,
 			MemoryMiB: int64(c.Lab.Memory / cluster.MiB),
 			DiskBytes: int64(c.Lab.Disk),

@@ -29,6 +29,8 @@ func labDisks(c *cluster.Cluster, nodes []cluster.Node) (*cluster.Cluster, []clu
 func withLabDisks(nodes []cluster.Node) []cluster.Node {
 	nodes = slices.Clone(nodes)
 	for i, n := range nodes {
+		// A machine of the lab has one disk for its system.
+		nodes[i].InstallDisk = cluster.InstallDisk{}
 		if n.DataDisk.Path != "" {
 			nodes[i].DataDisk.Path = labPath(n, n.DataDisk.Path)
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"imgbuild/builder"
 	"imgbuild/cluster"
@@ -14,6 +15,26 @@ import (
 )
 
 // What the lab is given by the other verbs is here and nowhere else.
+
+// labSystems are the images and configs that machines start with. One that starts
+// from the network has neither.
+func labSystems(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.Node, f labFlags) (images map[cluster.Role]string, configs map[string][]byte, err error) {
+	if f.netboot {
+		return nil, nil, nil
+	}
+	var roles []cluster.Role
+	for _, n := range nodes {
+		if !slices.Contains(roles, n.Role) {
+			roles = append(roles, n.Role)
+		}
+	}
+	if images, err = labImages(ctx, a, c, f, roles); err != nil {
+		return nil, nil, err
+	}
+	c, nodes = labDisks(c, nodes)
+	configs, err = labIgnition(ctx, a, c, nodes, f.configs)
+	return images, configs, err
+}
 
 // labImages are the images of the roles, by role. What the folder lacks is
 // built there; what is there is taken as it is, since machines may stand on it.

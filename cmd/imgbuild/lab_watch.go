@@ -48,8 +48,13 @@ func (s *screen) show(status lab.Status) error {
 	if err := writeLabStatus(&table, status); err != nil {
 		return err
 	}
+	return s.draw(table.String())
+}
+
+// draw writes a text over the last one.
+func (s *screen) draw(text string) error {
 	width, height := s.size()
-	lines := fit(strings.Split(strings.TrimSuffix(table.String(), "\n"), "\n"), width, height)
+	lines := fit(strings.Split(strings.TrimSuffix(text, "\n"), "\n"), width, height)
 	var out strings.Builder
 	if s.drawn > 0 {
 		fmt.Fprintf(&out, "\x1b[%dA\x1b[J", s.drawn)

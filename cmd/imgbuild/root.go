@@ -61,6 +61,10 @@ func commands(a *app) []*cobra.Command {
 		newTokenCmd(a),
 		newSeedCmd(a),
 		newRookCmd(a),
+		newServeCmd(a),
+		newStatusCmd(a),
+		newReinstallCmd(a),
+		newReissueCmd(a),
 		newLabCmd(a),
 	}
 }

@@ -41,14 +41,17 @@ func selfDir() (string, error) {
 	return filepath.Dir(exe), nil
 }
 
-// agent describes the agent's program beside imgbuild's.
-func agent(dir string) (components.Component, error) {
-	file := filepath.Join(dir, roles.AgentName)
-	sum, err := builder.SumFile(file)
-	if err != nil {
-		return components.Component{}, fmt.Errorf("the program %s must be beside imgbuild: %w: run make", roles.AgentName, err)
+// own describes the programs beside imgbuild's that are part of images.
+func own(dir string) ([]components.Component, error) {
+	var list []components.Component
+	for _, name := range roles.OwnNames() {
+		sum, err := builder.SumFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("the program %s must be beside imgbuild: %w: run make", name, err)
+		}
+		list = append(list, components.Component{Name: name, Version: sum[:12], Source: builder.SourceSelf, Inputs: sum})
 	}
-	return components.Component{Name: roles.AgentName, Version: sum[:12], Source: builder.SourceSelf, Inputs: sum}, nil
+	return list, nil
 }
 
 // plan resolves the image of a role.
@@ -65,7 +68,7 @@ func (a *app) plan(c *cluster.Cluster, role, rolesDir string) (builder.Plan, err
 	if err != nil {
 		return builder.Plan{}, err
 	}
-	self, err := agent(dir)
+	self, err := own(dir)
 	if err != nil {
 		return builder.Plan{}, err
 	}
