@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"imgbuild/cluster/node"
+	consoles "imgbuild/console"
 )
 
 // machine is a host that knows which node it is. The identity gate fills it;
@@ -48,8 +49,11 @@ func Run(ctx context.Context, h *Host, version string) error {
 	var stop Stop
 	if errors.As(err, &stop) {
 		lines.say("stop: %s", stop.Reason)
-		m.report.update(func(s *Status) { s.State, s.WaitingFor = StateStopped, oneLine(stop.Reason) })
-		return nil
+		m.report.update(func(s *Status) { s.State, s.WaitingFor = StateStopped, consoles.OneLine(stop.Reason) })
+		err = nil
+	}
+	if err == nil {
+		m.farewell(ctx)
 	}
 	return err
 }

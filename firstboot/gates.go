@@ -26,18 +26,22 @@ const (
 	containerdSocket = "/run/containerd/containerd.sock"
 )
 
-// gates are what must be right before anything is changed, cheapest first. A
+// gates are what must be right before anything is changed, cheapest first, and the
+// claim of the secrets, without which nothing else can be. A
 // wrong image or a missing disk stops: booting on would make a new, empty
 // machine of one that has data.
 func (m *machine) gates() []Phase {
-	return []Phase{
-		gate(m.host, "identity", gateLimit, m.checkIdentity),
+	phases := []Phase{gate(m.host, "identity", gateLimit, m.checkIdentity)}
+	if m.host.exists(node.ClaimPath) {
+		phases = append(phases, m.claimPhase())
+	}
+	return append(phases,
 		gate(m.host, "secrets", gateLimit, m.checkSecrets),
 		gate(m.host, "state", gateLimit, m.checkState),
 		gate(m.host, "hostname", gateLimit, m.checkHostname),
 		gate(m.host, "address", gateLimit, m.checkAddress),
 		gate(m.host, "clock", gateLimit, m.checkClock),
-	}
+	)
 }
 
 // containerGates are those of nodes that run containers. Which nodes do is
@@ -53,11 +57,12 @@ func (m *machine) containerGates() []Phase {
 }
 
 // checkIdentity reads who the node is and whether its image is one for it.
-func (m *machine) checkIdentity(context.Context) error {
+func (m *machine) checkIdentity(ctx context.Context) error {
 	if err := m.readIdentity(); err != nil {
 		return err
 	}
 	m.report.update(func(s *Status) { s.Node, s.Role = m.node.Name, m.node.Role })
+	m.tellOutside(ctx)
 	return nil
 }
 

@@ -3,6 +3,8 @@ package firstboot
 import (
 	"encoding/json"
 	"time"
+
+	consoles "imgbuild/console"
 )
 
 // StatusPath is where the agent keeps its status. /run is empty after a boot,
@@ -79,15 +81,20 @@ type report struct {
 	host    *Host
 	console *console
 	status  Status
+	// outside is told everything, where there is somebody to tell.
+	outside *outside
 }
 
 // update changes the status and writes it. A status that cannot be written is
 // said but stops nothing.
 func (r *report) update(change func(*Status)) {
 	change(&r.status)
-	data, err := json.MarshalIndent(r.status, "", "  ")
+	data, err := r.status.encode()
 	if err == nil {
-		err = r.host.write(StatusPath, append(data, '\n'), 0o644)
+		err = r.host.write(StatusPath, data, 0o644)
+	}
+	if err == nil && r.outside != nil {
+		r.outside.set(data)
 	}
 	if err != nil {
 		r.console.log("imgbuild: the status could not be written: " + err.Error())
@@ -103,7 +110,7 @@ func (r *report) begin(phase string) {
 
 func (r *report) retry(phase string, reason error) {
 	r.update(func(s *Status) {
-		s.Phase, s.WaitingFor = phase, oneLine(reason.Error())
+		s.Phase, s.WaitingFor = phase, consoles.OneLine(reason.Error())
 		s.Phases[len(s.Phases)-1].Retries++
 	})
 }
