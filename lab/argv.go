@@ -45,6 +45,10 @@ func argv(h hardware) []string {
 			cpu += ",kvmclock=off"
 		}
 	}
+	disk, net := "0", ""
+	if h.Node.NetBoot {
+		disk, net = "1", ",bootindex=0"
+	}
 	args := []string{
 		qemu, "-name", title(h.Lab, h.Node.Name),
 		// No secure boot, hence no SMM, which is slow to emulate.
@@ -62,14 +66,19 @@ func argv(h hardware) []string {
 		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+firmwareCode,
 		"-drive", "if=pflash,unit=1,format=raw,file="+varsFile,
 		"-drive", "if=none,id=disk,format=qcow2,discard=unmap,file="+diskFile,
-		"-device", "virtio-blk-pci,drive=disk,bootindex=0",
+		"-device", "virtio-blk-pci,drive=disk,bootindex="+disk,
 		"-netdev", h.Netdev+",id=net",
-		// Without its option ROM the interface cannot be booted from.
-		"-device", "virtio-net-pci,netdev=net,mac="+h.Node.MAC+",romfile=",
+		// Without its option ROM the interface can be started from by the firmware's
+		// own drivers alone, and is where it has a place in the order.
+		"-device", "virtio-net-pci,netdev=net,mac="+h.Node.MAC+",romfile="+net,
 		"-device", "virtio-rng-pci",
 		// systemd's EFI stub appends it to the UKI's own command line.
 		"-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="+escape(kernelArguments(h.KVM)),
 	)
+	if h.Node.NetBoot {
+		// The network has no IPv6 router, for which the firmware would wait a minute.
+		args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n")
+	}
 	for i, d := range h.Node.Raw {
 		id := "raw" + strconv.Itoa(i)
 		args = append(args,

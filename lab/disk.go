@@ -17,7 +17,8 @@ import (
 const imageFile = "image.json"
 
 // image is the identity of an image file: a build replaces the file, and the
-// blocks under an existing overlay would be those of another system.
+// blocks under an existing overlay would be those of another system. Its Path is
+// empty where the disk started empty.
 type image struct {
 	Path     string    `json:"path"`
 	Size     int64     `json:"size"`
@@ -27,9 +28,12 @@ type image struct {
 // prepare makes the disk and the firmware's variables where the machine has
 // none, and refuses a disk whose image is not the one it was made from.
 func (m machine) prepare(ctx context.Context, n Node) error {
-	now, err := identify(n.Image)
-	if err != nil {
-		return fmt.Errorf("image of %s: %w", n.Name, err)
+	var now image
+	if !n.NetBoot {
+		var err error
+		if now, err = identify(n.Image); err != nil {
+			return fmt.Errorf("image of %s: %w", n.Name, err)
+		}
 	}
 	if m.hasDisk() {
 		return m.sameImage(now)
@@ -79,6 +83,8 @@ func (m machine) sameImage(now image) error {
 		return fmt.Errorf("image of the disk of %s: %w: imgbuild lab reimage %[1]s makes a fresh one", m.name, err)
 	}
 	switch {
+	case was.Path == "" && now.Path != "":
+		return fmt.Errorf("the disk of %s was installed over the network: imgbuild lab start --netboot %[1]s starts it, imgbuild lab reimage %[1]s makes one from %s", m.name, now.Path)
 	case was.Path != now.Path:
 		return fmt.Errorf("the disk of %s was made from %s, not from %s: imgbuild lab reimage %[1]s starts it on a fresh disk", m.name, was.Path, now.Path)
 	case was.Size != now.Size || !was.Modified.Equal(now.Modified):
@@ -101,8 +107,11 @@ func (m machine) makeDisk(ctx context.Context, from image, size int64) (err erro
 			os.Remove(disk + ".new")
 		}
 	}()
-	if err := run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", from.Path,
-		disk+".new", strconv.FormatInt(max(size, from.Size), 10)); err != nil {
+	args := []string{"create", "-q", "-f", "qcow2"}
+	if from.Path != "" {
+		args = append(args, "-F", "raw", "-b", from.Path)
+	}
+	if err := run(ctx, "qemu-img", append(args, disk+".new", strconv.FormatInt(max(size, from.Size), 10))...); err != nil {
 		return err
 	}
 	return os.Rename(disk+".new", disk)

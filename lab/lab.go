@@ -52,6 +52,9 @@ type Node struct {
 	MAC string
 	// Image is the raw disk image that its disk starts as.
 	Image string
+	// NetBoot: its disk starts empty, without an Image, and it starts from the
+	// network first.
+	NetBoot bool
 	// Ignition is its config. It holds secrets and never becomes a file.
 	Ignition  []byte
 	CPUs      int
@@ -82,6 +85,18 @@ func (l *Lab) Start(ctx context.Context, n Node) (started bool, err error) {
 		return err
 	})
 	return started, err
+}
+
+// Connect makes the machines' network before the first of them is on, and returns
+// the command that runs another one in it, and the interface there. Only root has
+// a place in that network.
+func (l *Lab) Connect(ctx context.Context) (enter []string, iface string, err error) {
+	n := l.network()
+	if !n.root {
+		return nil, "", errors.New("the machines' network can be entered by root only")
+	}
+	err = l.locked(ctx, func() error { return n.create(ctx) })
+	return n.enter(nil), bridge, err
 }
 
 // Kill cuts the power of a machine, as if the plug were pulled; the result

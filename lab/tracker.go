@@ -110,6 +110,8 @@ func (t *tracker) agent(seconds float64, said string) {
 	case strings.HasPrefix(said, "ignition done"):
 		s.Phase = "ignition"
 		reach(&s.Seconds.Ignition, seconds)
+	case word == "install:":
+		t.install(rest)
 	case strings.HasPrefix(said, "agent start"):
 		s.Phase = "agent"
 		reach(&s.Seconds.Agent, seconds)
@@ -152,12 +154,26 @@ func (t *tracker) phase(rest string) {
 	case "done":
 		s.Phase, s.WaitingFor = name, ""
 	case "retry":
-		detail = strings.TrimSuffix(strings.TrimPrefix(detail, "("), ")")
-		if i := strings.LastIndex(detail, "; next in "); i >= 0 {
-			detail = detail[:i]
-		}
-		s.Phase, s.WaitingFor = name, detail
+		s.Phase, s.WaitingFor = name, why(detail)
 	}
+}
+
+// install takes what the installer says: "retry (reason; next in 4s)", "refused
+// (…)", or anything else, which is news.
+func (t *tracker) install(rest string) {
+	t.status.Phase, t.status.WaitingFor = "install", ""
+	if what, detail, _ := strings.Cut(rest, " "); what == "retry" || what == "refused" {
+		t.status.WaitingFor = why(detail)
+	}
+}
+
+// why is the reason in "(reason; next in 4s)".
+func why(detail string) string {
+	detail = strings.TrimSuffix(strings.TrimPrefix(detail, "("), ")")
+	if i := strings.LastIndex(detail, "; next in "); i >= 0 {
+		detail = detail[:i]
+	}
+	return detail
 }
 
 // check takes "NAME passed" or "NAME failed", either with " (detail)".
