@@ -34,7 +34,7 @@ func (m machine) mac() string { return fmt.Sprintf("52:54:00:77:00:%02d", m.numb
 func (m machine) size() string {
 	switch m.role {
 	case "lb":
-		return ", cpus: 1, memory: 512MiB, disk: 5GB"
+		return ", cpus: 1, memory: 1GiB, disk: 5GB"
 	case "etcd":
 		return ", cpus: 1, memory: 1GiB, disk: 15GB"
 	case "harbor":
@@ -63,6 +63,12 @@ func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	if os.Getenv("IMGBUILD_TEST_HA") == "" {
 		t.Skip("boots a cluster of many machines, which takes an hour without KVM: make test-ha")
 	}
+	return newMachines(t, topology, more, []string{"all"}, machines...)
+}
+
+// newMachines makes the images of some roles.
+func newMachines(t *testing.T, topology, more string, roles []string, machines ...machine) *ha {
+	t.Helper()
 	w := &ha{world: inFolder(t, t.TempDir(), topology), machines: machines}
 	require.NoError(t, w.buildPrograms())
 	w.downAtEnd(w.names("")...)
@@ -85,7 +91,7 @@ func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	text += "lab: {cpus: 2, memory: " + memory + ", disk: 8GiB}\n"
 	require.NoError(t, os.WriteFile(filepath.Join(w.dir, "cluster.yaml"), []byte(text), 0o644))
 	w.must("lock")
-	w.must("role", "all", "--out", w.images)
+	w.must(append(append([]string{"role"}, roles...), "--out", w.images)...)
 	return w
 }
 
