@@ -39,7 +39,9 @@ type fetch struct {
 
 	body  io.ReadCloser
 	watch *time.Timer
-	drop  context.CancelFunc
+	// connection ends where nothing has come for too long, or with Close.
+	connection context.Context
+	drop       context.CancelFunc
 	pause time.Duration
 }
 
@@ -74,6 +76,9 @@ func (f *fetch) Read(p []byte) (int, error) {
 		if errors.Is(err, errOther) {
 			return 0, err
 		}
+		if f.connection.Err() != nil {
+			err = fmt.Errorf("nothing has come for %v", stalled)
+		}
 		f.Close()
 		f.lost(f.at, err, f.pause)
 		if err := f.sleep(f.ctx, f.pause); err != nil {
@@ -100,7 +105,7 @@ func (f *fetch) piece(p []byte) (int, error) {
 
 func (f *fetch) connect() error {
 	ctx, drop := context.WithCancel(f.ctx)
-	f.drop, f.watch = drop, time.AfterFunc(stalled, drop)
+	f.drop, f.connection, f.watch = drop, ctx, time.AfterFunc(stalled, drop)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url, nil)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errOther, err)

@@ -48,6 +48,10 @@ type initramfs struct{}
 func Here() Machine { return initramfs{} }
 
 func (initramfs) Network(ctx context.Context, a Args) error {
+	// Drivers are loaded as udev finds what they are for.
+	if _, err := run(ctx, "udevadm", "settle", "--timeout=30"); err != nil {
+		return err
+	}
 	name, err := interfaceOf(a.MAC)
 	if err != nil {
 		return err

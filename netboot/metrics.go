@@ -12,9 +12,10 @@ import (
 // metrics are for Prometheus. Nodes are counted by stage: what one of them does is
 // the page's.
 type metrics struct {
-	registry *prometheus.Registry
-	refused  prometheus.Counter
-	requests *prometheus.CounterVec
+	registry  *prometheus.Registry
+	refused   prometheus.Counter
+	requests  *prometheus.CounterVec
+	downloads prometheus.Gauge
 }
 
 func newMetrics(s *Server) *metrics {
@@ -24,10 +25,13 @@ func newMetrics(s *Server) *metrics {
 			Name: "imgbuild_claims_refused_total", Help: "Claims for secrets that were refused since the server started.",
 		}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "imgbuild_http_requests_total", Help: "HTTP requests since the server started, by status.",
+			Name: "imgbuild_https_requests_total", Help: "Requests over TLS since the server started, by status.",
 		}, []string{"code"}),
+		downloads: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "imgbuild_downloads", Help: "Files of images that are being sent now.",
+		}),
 	}
-	m.registry.MustRegister(m.refused, m.requests, stages{s})
+	m.registry.MustRegister(m.refused, m.requests, m.downloads, stages{s})
 	return m
 }
 
@@ -35,6 +39,8 @@ func (m *metrics) serve(w http.ResponseWriter, r *http.Request) {
 	promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 }
 
+// count must not be between a file and its connection: the kernel would not send it
+// by itself any more.
 func (m *metrics) count(h http.Handler) http.Handler {
 	return promhttp.InstrumentHandlerCounter(m.requests, h)
 }

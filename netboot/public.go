@@ -71,6 +71,8 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, file, tag stri
 		return
 	}
 	defer f.Close()
+	s.metrics.downloads.Inc()
+	defer s.metrics.downloads.Dec()
 	w.Header().Set("Content-Type", "application/octet-stream")
 	if tag != "" {
 		w.Header().Set("ETag", `"`+tag+`"`)

@@ -148,7 +148,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	g, ctx := errgroup.WithContext(ctx)
 	serve := func(l net.Listener, h http.Handler) { g.Go(func() error { return s.http(ctx, l, h) }) }
 	serve(public, s.publicHandler())
-	serve(tls.NewListener(secure, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{s.cert}, NextProtos: []string{"h2", "http/1.1"}}), s.secureHandler())
+	serve(tls.NewListener(secure, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{s.cert}, NextProtos: []string{"h2", "http/1.1"}}), s.metrics.count(s.secureHandler()))
 	serve(local, s.localHandler())
 	g.Go(func() error { return s.dhcpServer().Serve(ctx) })
 	if s.DHCP != dhcp.Off {
@@ -162,7 +162,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 // an image takes its time; slow writers of headers are not.
 func (s *Server) http(ctx context.Context, l net.Listener, h http.Handler) error {
 	server := &http.Server{
-		Handler: s.metrics.count(h), ReadHeaderTimeout: 20 * time.Second, MaxHeaderBytes: 16 << 10,
+		Handler: h, ReadHeaderTimeout: 20 * time.Second, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 		// What waits for news ends with the server.
 		BaseContext: func(net.Listener) context.Context { return ctx },

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"imgbuild/cluster"
+	contract "imgbuild/cluster/node"
 	"imgbuild/ignition"
 	"imgbuild/netboot"
 	"imgbuild/netboot/protocol"
@@ -112,15 +113,16 @@ func (w *ha) bundle(name string) protocol.Bundle {
 }
 
 // secretLines are all that may never be seen on the wire: every line of a secret
-// file that is long enough not to be there by chance, but for public certificates.
+// file, but for public certificates and the balancers' password. That one is in
+// every packet of VRRP in the clear, which is how that protocol is.
 func (w *ha) secretLines(name string) []string {
 	var list []string
 	for _, f := range w.bundle(name).Files {
-		if strings.HasSuffix(f.Path, ".crt") || strings.HasSuffix(f.Path, ".pub") {
+		if strings.HasSuffix(f.Path, ".crt") || strings.HasSuffix(f.Path, ".pub") || f.Path == contract.VRRPPath {
 			continue
 		}
 		for line := range strings.Lines(f.Text) {
-			if line = strings.TrimSpace(line); len(line) > 12 && !strings.HasPrefix(line, "-----") {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "-----") {
 				list = append(list, line)
 			}
 		}
