@@ -42,7 +42,7 @@ type fetch struct {
 	// connection ends where nothing has come for too long, or with Close.
 	connection context.Context
 	drop       context.CancelFunc
-	pause time.Duration
+	pause      time.Duration
 }
 
 // errOther is a file that is not the one of the manifest. Asking for the rest of it

@@ -52,14 +52,17 @@ func (w *ha) startServer(argv ...string) *server {
 			w.t.Log("the end of what the server said:\n" + tail(s.log.String(), 60))
 		}
 	})
+	var over error
 	require.Eventually(w.t, func() bool {
 		select {
 		case err := <-ended:
-			require.FailNow(w.t, "the server has ended", "%v\n%s", err, s.log)
+			over = fmt.Errorf("the server has ended: %w: %s", err, s.log)
+			return true
 		default:
+			return strings.Contains(s.log.String(), "serving ")
 		}
-		return strings.Contains(s.log.String(), "serving ")
 	}, 5*time.Minute, 100*time.Millisecond)
+	require.NoError(w.t, over)
 	return s
 }
 

@@ -7,28 +7,25 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func newLabServeCmd(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "serve [FLAG…]",
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve [NODE…]",
 		Short: "Run imgbuild serve in the machines' network",
 		Long: `Serve makes the network of the lab and runs imgbuild serve in it, as the only
-DHCP server there, until Ctrl-C. Flags are those of imgbuild serve. Machines with
-empty disks then install themselves:
+DHCP server there, until Ctrl-C. Machines with empty disks then install
+themselves:
 
   imgbuild lab serve &
   imgbuild lab up --netboot
 
 Only root can do this.`,
-		Example:            `  imgbuild lab serve --images out`,
-		DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, arg := range args {
-				if arg == "-h" || arg == "--help" {
-					return cmd.Help()
-				}
-			}
+		Example: `  imgbuild lab serve --images out
+  imgbuild lab serve worker-1`,
+		RunE: func(cmd *cobra.Command, names []string) error {
 			l, _, err := openLab(a)
 			if err != nil {
 				return err
@@ -41,13 +38,20 @@ Only root can do this.`,
 			if err != nil {
 				return err
 			}
-			argv := append(enter, program, "--cluster", a.clusterFile, "--cache", a.cacheDir, "--log-format", a.logFormat, fmt.Sprintf("--verbose=%t", a.verbose),
-				"serve", "--lab", "--dhcp", "full", "--interface", iface)
+			argv := append(enter, program, "serve", "--lab", "--dhcp", "full", "--interface", iface, "--cluster", a.clusterFile,
+				"--cache", a.cacheDir, "--log-format", a.logFormat, fmt.Sprintf("--verbose=%t", a.verbose))
+			cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
+				if flag.Changed {
+					argv = append(argv, "--"+flag.Name+"="+flag.Value.String())
+				}
+			})
 			path, err := exec.LookPath(argv[0])
 			if err != nil {
 				return err
 			}
-			return syscall.Exec(path, append(argv, args...), os.Environ())
+			return syscall.Exec(path, append(argv, names...), os.Environ())
 		},
 	}
+	f.add(cmd)
+	return cmd
 }

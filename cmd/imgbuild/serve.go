@@ -33,6 +33,16 @@ type serveFlags struct {
 	lab               bool
 }
 
+// add are those that lab serve has, too.
+func (f *serveFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.address, "address", "", "our `ADDRESS` on it (default: the one in network.subnet)")
+	cmd.Flags().StringVar(&f.images, "images", "out", "`DIR` with one image per role, as imgbuild role leaves it")
+	cmd.Flags().StringVar(&f.ipxe, "ipxe", ipxeDir, "`DIR` with iPXE's snponly.efi and undionly.kpxe")
+	cmd.Flags().IntVar(&f.httpPort, "http-port", 8080, "`PORT` for what is no secret")
+	cmd.Flags().IntVar(&f.tlsPort, "https-port", 8443, "`PORT` for orders, claims, status and the page")
+	cmd.Flags().StringVar(&f.tree, "tree", "", "also write iPXE, the images, and scripts that lead here, to `DIR` for a web server")
+}
+
 func newServeCmd(a *app) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
@@ -61,14 +71,9 @@ The secrets are opened once, at the start, and stay in memory.`,
 			return serve(cmd.Context(), a, f, names)
 		},
 	}
+	f.add(cmd)
 	cmd.Flags().StringVar(&f.iface, "interface", "", "the network `INTERFACE` that the machines are behind (required)")
-	cmd.Flags().StringVar(&f.address, "address", "", "our `ADDRESS` on it (default: the one in network.subnet)")
 	cmd.Flags().StringVar(&f.dhcp, "dhcp", string(dhcp.Proxy), "`proxy|full|off`")
-	cmd.Flags().StringVar(&f.images, "images", "out", "`DIR` with one image per role, as imgbuild role leaves it")
-	cmd.Flags().StringVar(&f.ipxe, "ipxe", ipxeDir, "`DIR` with iPXE's snponly.efi and undionly.kpxe")
-	cmd.Flags().IntVar(&f.httpPort, "http-port", 8080, "`PORT` for what is no secret")
-	cmd.Flags().IntVar(&f.tlsPort, "https-port", 8443, "`PORT` for orders, claims, status and the page")
-	cmd.Flags().StringVar(&f.tree, "tree", "", "also write iPXE, the images, and scripts that lead here, to `DIR` for a web server")
 	cmd.Flags().BoolVar(&f.lab, "lab", false, "the machines are those of imgbuild lab")
 	_ = cmd.Flags().MarkHidden("lab")
 	return cmd
