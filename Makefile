@@ -12,7 +12,7 @@ VERSION ?= 0.1.0
 # Flags of `make bench`: --builds, --boots, --runs N, --json …
 BENCH ?=
 
-DIRS := builder cluster cmd firstboot ignition lab roles test
+DIRS := builder cluster cmd console firstboot ignition install lab netboot roles seed storage test
 # A change of any of these makes another lock.
 LOCKED := $(wildcard roles/*/role.yaml roles/parts/*/part.yaml roles/bases/*.yaml builder/components/*/*.yaml builder/components/*/module.* builder/components/*/main.go)
 
@@ -43,7 +43,7 @@ test: emulator format vet static shell build
 
 # Clusters of many machines: lost masters, balancers and members of etcd.
 test-ha: emulator build
-	IMGBUILD_TEST_ROOT=1 IMGBUILD_TEST_HA=1 $(GO) test -count=1 -v -timeout 6h -run 'TestStackedCluster|TestExternalEtcdCluster|TestRegistry' ./test
+	IMGBUILD_TEST_ROOT=1 IMGBUILD_TEST_HA=1 $(GO) test -count=1 -v -timeout 6h -run 'TestStackedCluster|TestExternalEtcdCluster|TestRegistry|TestBareMetal' ./test
 
 # Alone on the machine, as root. The tables go to standard output.
 bench: bench-packages emulator build
