@@ -12,7 +12,7 @@ VERSION ?= 0.1.0
 # Flags of `make bench`: --builds, --boots, --runs N, --json …
 BENCH ?=
 
-DIRS := builder cluster cmd console firstboot ignition install lab netboot roles seed storage test
+DIRS := builder cluster cmd console firstboot ignition install lab netboot protocol roles seed storage test
 # A change of any of these makes another lock.
 LOCKED := $(wildcard roles/*/role.yaml roles/parts/*/part.yaml roles/bases/*.yaml builder/components/*/*.yaml builder/components/*/module.* builder/components/*/main.go)
 

@@ -17,7 +17,7 @@ import (
 	"filippo.io/age/armor"
 
 	"imgbuild/cluster/node"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // A node that was installed over the network has no secrets in its config: it

@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"imgbuild/cluster/node"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // claimServer gives a bundle to the first key that asks, as imgbuild serve does.

@@ -13,7 +13,7 @@ import (
 
 	"imgbuild/cluster"
 	"imgbuild/cluster/node"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // What machines that start from the network are given: a config without secrets,

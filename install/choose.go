@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // Disk is a disk of the machine, as the kernel and udev know it.

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // Installer installs one machine.

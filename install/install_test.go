@@ -26,7 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 const (

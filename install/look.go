@@ -7,7 +7,7 @@ import (
 	"io"
 	"unicode/utf16"
 
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // holds is what is on a disk.

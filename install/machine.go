@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // Machine is the machine that is installed: every effect but HTTP goes through it.

@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // patience is how long the server may take for an answer.

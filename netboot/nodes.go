@@ -16,8 +16,8 @@ import (
 
 	"imgbuild/cluster"
 	"imgbuild/ignition"
-	"imgbuild/netboot/protocol"
 	"imgbuild/netboot/state"
+	"imgbuild/protocol"
 )
 
 // What installers and agents ask, over TLS.

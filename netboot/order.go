@@ -8,8 +8,8 @@ import (
 	"imgbuild/cluster"
 	"imgbuild/cluster/node"
 	"imgbuild/netboot/artefact"
-	"imgbuild/netboot/protocol"
 	"imgbuild/netboot/state"
+	"imgbuild/protocol"
 )
 
 // claimFile is what a node is told of us, to claim its secrets.

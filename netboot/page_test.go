@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // browser is a real one, and what it complained of.

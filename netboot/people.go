@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"imgbuild/ignition"
-	"imgbuild/netboot/protocol"
 	"imgbuild/netboot/state"
 	"imgbuild/netboot/web"
+	"imgbuild/protocol"
 )
 
 // What people ask: over TLS with the token, to look; on the socket, to look and to

@@ -25,9 +25,9 @@ import (
 	"imgbuild/ignition"
 	"imgbuild/netboot/artefact"
 	"imgbuild/netboot/dhcp"
-	"imgbuild/netboot/protocol"
 	"imgbuild/netboot/state"
 	"imgbuild/netboot/tftp"
+	"imgbuild/protocol"
 )
 
 // Options are what a server is made from.

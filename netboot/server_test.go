@@ -26,8 +26,8 @@ import (
 	"imgbuild/ignition"
 	"imgbuild/netboot/artefact"
 	"imgbuild/netboot/dhcp"
-	"imgbuild/netboot/protocol"
 	"imgbuild/netboot/state"
+	"imgbuild/protocol"
 )
 
 const clusterYAML = `apiVersion: imgbuild/v1

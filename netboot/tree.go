@@ -18,7 +18,7 @@ import (
 	"imgbuild/ignition"
 	"imgbuild/netboot/artefact"
 	"imgbuild/netboot/dhcp"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // Tree is what Server serves as plain files, for who has a web server, a TFTP

@@ -11,7 +11,7 @@ import (
 
 	"imgbuild/install"
 	"imgbuild/netboot/dhcp"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // loaders is a folder with files of iPXE's names.

@@ -3,8 +3,8 @@ package netboot
 import (
 	"time"
 
-	"imgbuild/netboot/protocol"
 	"imgbuild/netboot/state"
+	"imgbuild/protocol"
 )
 
 // What people and programs see, made from what is remembered and what is only

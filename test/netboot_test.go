@@ -20,7 +20,7 @@ import (
 	contract "imgbuild/cluster/node"
 	"imgbuild/ignition"
 	"imgbuild/netboot"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // server is imgbuild serve in the lab's network.

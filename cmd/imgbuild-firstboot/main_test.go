@@ -74,7 +74,7 @@ func TestTheAgentStaysSmall(t *testing.T) {
 		"imgbuild/firstboot",
 		"imgbuild/cluster/node",
 		"imgbuild/console",
-		"imgbuild/netboot/protocol",
+		"imgbuild/protocol",
 		"sigs.k8s.io/yaml",
 		"go.yaml.in/yaml/v2", // of sigs.k8s.io/yaml
 		// Harbor's registry knows its password in no other form.

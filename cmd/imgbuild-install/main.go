@@ -15,7 +15,7 @@ import (
 
 	"imgbuild/console"
 	"imgbuild/install"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 func main() {

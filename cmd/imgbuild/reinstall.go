@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"imgbuild/cluster"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // What changes something at the server, and how commands speak to it.

@@ -17,7 +17,7 @@ import (
 	"imgbuild/builder/cache"
 	"imgbuild/builder/disk"
 	"imgbuild/builder/manifest"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // version changes whenever the same image would give other files.

@@ -21,7 +21,7 @@ import (
 	"imgbuild/cluster"
 	"imgbuild/cluster/node"
 	"imgbuild/install"
-	"imgbuild/netboot/protocol"
+	"imgbuild/protocol"
 )
 
 // machine is one that has no operating system.
