@@ -114,7 +114,7 @@ func peakMemory(t *testing.T, pid int) int64 {
 func (w *ha) asFastAsNginx() {
 	w.t.Helper()
 	image := w.nginx("os/worker.raw.zst", "10.77.0.1:9090")
-	data, err := os.ReadFile(w.served("worker.raw.zst"))
+	data, err := os.ReadFile(w.served("worker"))
 	require.NoError(w.t, err)
 	require.NoError(w.t, os.WriteFile(image, data, 0o644))
 	const clients, rounds = 8, 5

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"imgbuild/builder/manifest"
 	"imgbuild/cluster"
 	contract "imgbuild/cluster/node"
 	"imgbuild/ignition"
@@ -185,7 +186,7 @@ func TestAMachineInstallsItself(t *testing.T) {
 	w := newMachines(t, "stacked", "images: {baseURL: \"http://10.77.0.254:9090/os\"}\n", []string{"lb"}, machine{"lb-1", "lb", 21},
 		machine{"master-1", "master", 11}, machine{"master-2", "master", 12}, machine{"master-3", "master", 13})
 	s := w.serve("lb-1")
-	whole, err := os.ReadFile(w.served("lb.raw.zst"))
+	whole, err := os.ReadFile(w.served("lb"))
 	require.NoError(t, err)
 	spoilt := bytes.Clone(whole)
 	spoilt[len(spoilt)/2] ^= 1
@@ -254,21 +255,23 @@ func (w *ha) nginx(file, listen string) string {
 	return path
 }
 
-// served is the path of a file that is served, in the cache.
-func (w *ha) served(name string) string {
+// served is the path of a role's compressed image in the cache: the one that was made
+// of the image of this test.
+func (w *ha) served(role string) string {
 	w.t.Helper()
-	found, err := filepath.Glob(filepath.Join(w.cache, "netboot", "*", name))
+	m, err := manifest.Read(manifest.File(w.images, role))
 	require.NoError(w.t, err)
-	require.NotEmpty(w.t, found)
-	newest, when := "", time.Time{}
+	found, err := filepath.Glob(filepath.Join(w.cache, "netboot", "*", role+".json"))
+	require.NoError(w.t, err)
 	for _, file := range found {
-		info, err := os.Stat(file)
+		text, err := os.ReadFile(file)
 		require.NoError(w.t, err)
-		if info.ModTime().After(when) {
-			newest, when = file, info.ModTime()
+		if strings.Contains(string(text), m.Plan) {
+			return strings.TrimSuffix(file, ".json") + ".raw.zst"
 		}
 	}
-	return newest
+	require.FailNow(w.t, "the cache has no compressed image of role "+role)
+	return ""
 }
 
 // TestBareMetal forms a cluster of machines with empty disks, while the server and
