@@ -21,7 +21,7 @@ import (
 )
 
 // version changes whenever the same image would give other files.
-const version = 1
+const version = 2
 
 // The endings of the files, after the role's name.
 const (
@@ -31,6 +31,8 @@ const (
 	ExtUKI       = ".efi"
 	ExtKernel    = ".linux"
 	ExtInitrd    = ".initrd"
+	// extCmdline is the image's own kernel command line, which nobody is served.
+	extCmdline = ".cmdline"
 )
 
 // Set is what is served of one role's image.
@@ -102,11 +104,11 @@ func (s *Set) read() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w: delete %s", s.File(ExtManifest), err, s.Dir)
 	}
-	line, err := os.ReadFile(s.File(".cmdline"))
+	line, err := os.ReadFile(s.File(extCmdline))
 	if err != nil {
 		return err
 	}
-	s.Cmdline = strings.Fields(string(line))
+	s.Cmdline = strings.Fields(strings.TrimRight(string(line), "\x00"))
 	for _, arg := range s.Cmdline {
 		if hash, ok := strings.CutPrefix(arg, "roothash="); ok {
 			s.RootHash = hash
