@@ -197,11 +197,7 @@ func (h *Host) post(ctx context.Context, c node.Claim, name, what, word string, 
 		return err
 	}
 	if response.StatusCode != http.StatusOK {
-		var e protocol.Error
-		if json.Unmarshal(data, &e) != nil || e.Error == "" {
-			e.Error = response.Status
-		}
-		return errors.New(e.Error)
+		return errors.New(protocol.Reason(data, response.Status))
 	}
 	return json.Unmarshal(data, answer)
 }

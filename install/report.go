@@ -121,10 +121,4 @@ func get(ctx context.Context, client *http.Client, url, nonce string) (data []by
 }
 
 // message is what the server says is wrong.
-func message(data []byte) string {
-	var e protocol.Error
-	if json.Unmarshal(data, &e) == nil && e.Error != "" {
-		return e.Error
-	}
-	return "it does not say why"
-}
+func message(data []byte) string { return protocol.Reason(data, "it does not say why") }

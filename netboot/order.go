@@ -26,6 +26,16 @@ func (s *Server) installation(n cluster.Node, mac, nonce string) installation {
 	}
 }
 
+// orderFor is what every order for a node says. public is the address of the files.
+func orderFor(c *cluster.Cluster, n cluster.Node, set artefact.Set, public string, config []byte) protocol.Order {
+	images := public + "/images"
+	return protocol.Order{
+		Version: protocol.OrderVersion, Node: n.Name, Role: string(n.Role),
+		Image: imageURL(c.Images.BaseURL, images, set.Manifest), Manifest: images + "/" + string(n.Role) + artefact.ExtManifest,
+		Disk: diskOf(n), Wipe: n.Wipe, Ignition: config,
+	}
+}
+
 // imageURL is where a machine has its image from: base, the folder of cluster.yaml,
 // or own, ours.
 func imageURL(base, own string, m protocol.Manifest) string {

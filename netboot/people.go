@@ -38,7 +38,7 @@ func (s *Server) localHandler() http.Handler {
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/nodes/{node}/config", s.config)
 	mux.HandleFunc("POST /v1/nodes/{node}/reinstall", s.command(func(k *state.Node) error {
-		k.Reinstall(newNonce(), time.Now())
+		k.Reinstall(NewNonce(), time.Now())
 		return nil
 	}, "is to be installed again"))
 	mux.HandleFunc("POST /v1/nodes/{node}/reissue", s.command(func(k *state.Node) error {

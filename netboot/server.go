@@ -93,15 +93,15 @@ func New(o Options) (*Server, error) {
 		s.byMAC[mac.String()] = n
 		names = append(names, n.Name)
 	}
-	if err := o.Store.Ensure(names, newNonce, time.Now()); err != nil {
+	if err := o.Store.Ensure(names, NewNonce, time.Now()); err != nil {
 		return nil, err
 	}
 	s.metrics = newMetrics(s)
 	return s, nil
 }
 
-// newNonce is 32 hex digits that nobody can guess.
-func newNonce() string {
+// NewNonce is 32 hex digits that nobody can guess.
+func NewNonce() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
@@ -256,12 +256,7 @@ func (s *Server) order(n cluster.Node, kept state.Node, overwrite bool) (protoco
 	if err != nil {
 		return protocol.Order{}, err
 	}
-	set := s.Sets[n.Role]
-	return protocol.Order{
-		Version: protocol.OrderVersion, Node: n.Name, Role: string(n.Role),
-		Image:    imageURL(s.Cluster.Images.BaseURL, s.PublicURL()+"/images", set.Manifest),
-		Manifest: s.PublicURL() + "/images/" + string(n.Role) + artefact.ExtManifest,
-		Disk:     diskOf(n), Wipe: n.Wipe, Overwrite: overwrite, Ignition: config,
-		Report: s.secureURL() + "/v1/nodes/" + n.Name + "/install",
-	}, nil
+	o := orderFor(s.Cluster, n, s.Sets[n.Role], s.PublicURL(), config)
+	o.Overwrite, o.Report = overwrite, s.secureURL()+"/v1/nodes/"+n.Name+"/install"
+	return o, nil
 }

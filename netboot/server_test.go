@@ -108,7 +108,7 @@ func (b *bench) fakeSet(role string) artefact.Set {
 	dir := filepath.Join(b.dir, role)
 	require.NoError(b.t, os.Mkdir(dir, 0o755))
 	s := artefact.Set{
-		Role: role, Dir: dir, RootHash: "abc", Cmdline: []string{"root=/dev/mapper/root", "ro", "console=ttyS0", "roothash=abc"},
+		Role: role, Dir: dir, Cmdline: []string{"root=/dev/mapper/root", "ro", "console=ttyS0", "roothash=abc"},
 		Manifest: protocol.Manifest{
 			Version: protocol.ManifestVersion, Role: role, Plan: "plan-" + role, SHA256: strings.Repeat("ab", 32), Size: 5, RawSize: 8 << 20,
 			State: protocol.Partition{Number: 6, Start: 1 << 20, Size: 4 << 20},

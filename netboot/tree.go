@@ -18,7 +18,6 @@ import (
 	"imgbuild/ignition"
 	"imgbuild/netboot/artefact"
 	"imgbuild/netboot/dhcp"
-	"imgbuild/protocol"
 )
 
 // Tree is what Server serves as plain files, for who has a web server, a TFTP
@@ -101,11 +100,7 @@ func (t Tree) writeNode(ctx context.Context, dir string, n cluster.Node, key ed2
 		return "", err
 	}
 	base, set := strings.TrimSuffix(t.URL, "/"), t.Sets[n.Role]
-	order, err := json.Marshal(protocol.Order{
-		Version: protocol.OrderVersion, Node: n.Name, Role: string(n.Role),
-		Image: imageURL(t.Cluster.Images.BaseURL, base+"/images", set.Manifest), Manifest: base + "/images/" + set.Role + artefact.ExtManifest,
-		Disk: diskOf(n), Wipe: n.Wipe, Ignition: config,
-	})
+	order, err := json.Marshal(orderFor(t.Cluster, n, set, base, config))
 	if err != nil {
 		return "", err
 	}

@@ -203,6 +203,15 @@ type Error struct {
 	Error string `json:"error"`
 }
 
+// Reason is what the body of such an answer says, or otherwise where it says nothing.
+func Reason(body []byte, otherwise string) string {
+	var e Error
+	if json.Unmarshal(body, &e) != nil || e.Error == "" {
+		return otherwise
+	}
+	return e.Error
+}
+
 // Fingerprint is the hex SHA-256 of a recipient, for people: it says who has
 // claimed without saying more.
 func Fingerprint(recipient string) string {

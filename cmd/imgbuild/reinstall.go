@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -99,11 +98,7 @@ func (a *app) askServer(ctx context.Context, c *cluster.Cluster, method, path st
 	defer response.Body.Close()
 	data, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
-		var e protocol.Error
-		if json.Unmarshal(data, &e) != nil || e.Error == "" {
-			e.Error = response.Status
-		}
-		err = errors.New(e.Error)
+		err = errors.New(protocol.Reason(data, response.Status))
 	}
 	return data, err
 }

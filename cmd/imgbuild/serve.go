@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -223,8 +221,6 @@ func pageToken(ctx context.Context, file string) (string, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	token := hex.EncodeToString(b[:])
+	token := netboot.NewNonce()
 	return token, ignition.WriteFile(ctx, file, []byte(token+"\n"))
 }

@@ -41,9 +41,8 @@ type Set struct {
 	// Dir has the files of all endings but the signature.
 	Dir      string
 	Manifest protocol.Manifest
-	// Cmdline is the image's own kernel command line, RootHash the one in it.
-	Cmdline  []string
-	RootHash string
+	// Cmdline is the image's own kernel command line.
+	Cmdline []string
 }
 
 // File is a file of the set.
@@ -109,11 +108,6 @@ func (s *Set) read() error {
 		return err
 	}
 	s.Cmdline = strings.Fields(strings.TrimRight(string(line), "\x00"))
-	for _, arg := range s.Cmdline {
-		if hash, ok := strings.CutPrefix(arg, "roothash="); ok {
-			s.RootHash = hash
-		}
-	}
 	return nil
 }
 
