@@ -76,7 +76,7 @@ shell:
 # What building needs of the host, and what tests and the lab need besides.
 # Installed where that is possible, else said in one line.
 HOST_PACKAGES := debian-archive-keyring ca-certificates
-TEST_PACKAGES := shellcheck mmdebstrap qemu-system-x86 qemu-utils ovmf iproute2 openssl haproxy keepalived systemd openssh-client ipxe nginx-light tcpdump curl chromium
+TEST_PACKAGES := shellcheck mmdebstrap qemu-system-x86 qemu-utils ovmf iproute2 openssl haproxy keepalived systemd openssh-client ipxe nginx-light dnsmasq-base tcpdump curl chromium
 BENCH_PACKAGES := mmdebstrap mtools qemu-system-x86 qemu-utils ovmf iproute2
 
 host-packages: PACKAGES := $(HOST_PACKAGES)

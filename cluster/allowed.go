@@ -43,3 +43,7 @@ func RookImageSources() []RookImages { return []RookImages{RookBaked, RookRegist
 
 // DiskKinds are the accepted kinds of a disk.
 func DiskKinds() []DiskKind { return []DiskKind{SSD, HDD} }
+
+// SSLModes are the accepted values of registry.external.database.sslMode: those
+// that Harbor knows.
+func SSLModes() []SSLMode { return []SSLMode{"disable", "require", "verify-ca", "verify-full"} }

@@ -85,6 +85,10 @@ func (c *Cluster) setRegistryDefaults() {
 	if len(harbors) == 1 {
 		or(&c.Registry.Host, harbors[0].Address)
 	}
+	if d := &c.Registry.External.Database; *d != (Database{}) {
+		or(&d.Name, "registry")
+		or(&d.SSLMode, "verify-full")
+	}
 	if c.Registry.Host != "" && len(c.Registry.Upstreams) == 0 {
 		c.Registry.Upstreams = defaultUpstreams()
 	}

@@ -55,6 +55,8 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return words(LoadBalancerModes())
 	case reflect.TypeFor[RegistryKind]():
 		return words(RegistryKinds())
+	case reflect.TypeFor[SSLMode]():
+		return words(SSLModes())
 	case reflect.TypeFor[RookImages]():
 		return words(RookImageSources())
 	case reflect.TypeFor[DiskKind]():

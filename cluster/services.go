@@ -37,6 +37,68 @@ type Registry struct {
 	// UpstreamFallback lets nodes pull from an upstream itself where the registry
 	// lacks an image.
 	UpstreamFallback bool `yaml:"upstreamFallback,omitempty"`
+	// External is where Harbor keeps what it does not keep on its own nodes. Several
+	// nodes with a database, a Redis and an S3 of yours are one Harbor; without, each
+	// is one of its own. With kind harbor only.
+	External External `yaml:"external,omitempty"`
+}
+
+// External are services of yours that Harbor uses. Their passwords are not here
+// but with the cluster's secrets: imgbuild secrets --set.
+type External struct {
+	// Database is a PostgreSQL.
+	Database Database `yaml:"database,omitempty"`
+	// Redis is one, without a sentinel.
+	Redis Redis `yaml:"redis,omitempty"`
+	// S3 has the content of the images.
+	S3 S3 `yaml:"s3,omitempty"`
+	// CA are the certificates, PEM, that those of these services are signed by, where
+	// that is no CA that everybody knows.
+	CA string `yaml:"ca,omitempty"`
+}
+
+// Database is a PostgreSQL.
+type Database struct {
+	// Host is its DNS name or address, with or without a port. Default port: 5432.
+	Host string `yaml:"host,omitempty"`
+	// Name of the database, which must be there. Default: registry.
+	Name string `yaml:"name,omitempty"`
+	// User that owns it.
+	User string `yaml:"user,omitempty"`
+	// SSLMode is libpq's: disable, require, verify-ca or verify-full.
+	// Default: verify-full.
+	SSLMode SSLMode `yaml:"sslMode,omitempty"`
+}
+
+// SSLMode is how a connection to a PostgreSQL is protected:
+// https://www.postgresql.org/docs/current/libpq-ssl.html
+type SSLMode string
+
+// Redis is a Redis or a Valkey.
+type Redis struct {
+	// Host is its DNS name or address, with or without a port. Default port: 6379.
+	Host string `yaml:"host,omitempty"`
+	// User, where it is not Redis's default one.
+	User string `yaml:"user,omitempty"`
+	// TLS protects the connection.
+	TLS bool `yaml:"tls,omitempty"`
+}
+
+// S3 is a bucket.
+type S3 struct {
+	// Bucket must be there.
+	Bucket string `yaml:"bucket,omitempty"`
+	// Region such as eu-central-1; for most servers that are not Amazon's any word.
+	Region string `yaml:"region,omitempty"`
+	// Endpoint is the server's URL. Default: Amazon's in that region.
+	Endpoint string `yaml:"endpoint,omitempty"`
+	// AccessKey is the public half of the key. Without it the machine's own role is
+	// used, where it is one of Amazon's.
+	AccessKey string `yaml:"accessKey,omitempty"`
+	// Folder in the bucket. Default: its root.
+	Folder string `yaml:"folder,omitempty"`
+	// Redirect sends those that pull to the bucket itself, which they must reach.
+	Redirect bool `yaml:"redirect,omitempty"`
 }
 
 // RookImages is where nodes have the images of Rook and Ceph from.

@@ -29,6 +29,7 @@ func (v *checker) registry() {
 		v.errorf("registry.seeded", "needs nodes of role harbor and registry.kind distribution: Harbor has its images in a database")
 	}
 	v.registryCA(r, len(harbors) > 0)
+	v.external(r, len(harbors))
 	v.upstreams(r)
 	v.registryImages(r)
 }

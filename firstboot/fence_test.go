@@ -98,7 +98,7 @@ func TestASilentServerIsUnclear(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { silent.Close() })
 	f.dial[testEndpoint+":6443"] = silent.Addr().String()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	s := f.machine().look(ctx)
 	assert.Equal(t, testEndpoint+":6443", s.unclear)

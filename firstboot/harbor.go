@@ -81,7 +81,27 @@ func (m *machine) startHarbor(ctx context.Context) error {
 	if err := m.host.call(ctx, "systemctl", "start", "kubelet.service"); err != nil {
 		return err
 	}
-	return m.host.wait(ctx, apiLimit, m.askRegistry)
+	return m.host.wait(ctx, apiLimit, m.askHarbor)
+}
+
+// askHarbor is askRegistry, and says which service elsewhere is missing.
+func (m *machine) askHarbor(ctx context.Context) error {
+	err := m.askRegistry(ctx)
+	if err == nil {
+		return nil
+	}
+	secrets, failed := m.harborSecrets()
+	if failed != nil {
+		return failed
+	}
+	services, failed := m.harborServices(secrets)
+	if failed != nil {
+		return failed
+	}
+	if missing := m.reach(ctx, services); missing != nil {
+		return fmt.Errorf("%w; %w", err, missing)
+	}
+	return err
 }
 
 // harborOrder has the pod last, whose containers are given the others.

@@ -1,8 +1,11 @@
 package firstboot
 
 import (
+	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,24 +91,66 @@ func TestAHarborNode(t *testing.T) {
 	assert.Equal(t, passwd, again)
 }
 
+// elsewhere gives a node of role harbor all services elsewhere, with passwords as
+// people choose them.
+func elsewhere(f *fake) {
+	n := f.machine().node
+	n.Registry.Database = &node.Database{Host: "pg.example.com", Port: 5432, Name: "registry", User: "harbor", SSLMode: "verify-full"}
+	n.Registry.Redis = &node.Redis{Host: "redis.example.com", Port: 6380, User: "harbor", TLS: true}
+	n.Registry.S3 = &node.S3{Bucket: "images", Region: "eu-central-1", Endpoint: "https://s3.example.com:9000", AccessKey: "TESTKEY", Folder: "harbor"}
+	f.identity(n, harborImage())
+	f.file(node.DatabasePasswordPath, `test "database" \ $(PORT)`+"\n")
+	f.file(node.RedisPasswordPath, "test@redis:2\n")
+	f.file(node.S3KeyPath, "test/s3+3\n")
+	f.file(node.ExternalCAPath, "-----BEGIN CERTIFICATE-----\n")
+}
+
 // TestHarborsConfiguration compares everything that Harbor is given.
 func TestHarborsConfiguration(t *testing.T) {
-	files, err := newHarbor(t).machine().harborFiles()
-	require.NoError(t, err)
-	var all strings.Builder
-	for _, name := range harborOrder(files) {
-		if name == harborPods+"/harbor.yaml" || strings.HasPrefix(name, harborDir+"/cert") || strings.HasPrefix(name, harborDir+"/trust") {
-			continue // the pod is a file of its own, certificates are made for this test
+	for name, change := range map[string]func(*fake){"harbor": func(*fake) {}, "harbor-external": elsewhere} {
+		f := newHarbor(t)
+		change(f)
+		files, err := f.machine().harborFiles()
+		require.NoError(t, err)
+		var all strings.Builder
+		for _, name := range harborOrder(files) {
+			if name == harborPods+"/harbor.yaml" || strings.HasPrefix(name, harborDir+"/cert") || strings.HasPrefix(name, harborDir+"/trust") {
+				continue // the pod is a file of its own, certificates are made for this test
+			}
+			if strings.HasSuffix(name, ".yml") {
+				var any map[string]any
+				require.NoError(t, yaml.UnmarshalStrict(files[name], &any), name)
+			}
+			fmt.Fprintf(&all, "=== %s\n%s\n", name, files[name])
 		}
-		fmt.Fprintf(&all, "=== %s\n%s\n", name, files[name])
+		golden(t, name+".txt", all.String())
+		var pod struct {
+			Metadata struct{ Annotations map[string]string }
+		}
+		text := files[harborPods+"/harbor.yaml"]
+		require.NoError(t, yaml.Unmarshal(text, &pod))
+		golden(t, name+"-pod.yaml", strings.Replace(string(text), pod.Metadata.Annotations[contentAnnotation], "HASH", 1))
 	}
-	golden(t, "harbor.txt", all.String())
-	var pod struct {
-		Metadata struct{ Annotations map[string]string }
+}
+
+// TestAServiceElsewhereThatIsMissingIsNamed: Harbor does not say why it does not
+// start.
+func TestAServiceElsewhereThatIsMissingIsNamed(t *testing.T) {
+	f := newHarbor(t)
+	elsewhere(f)
+	f.host.Dial = func(_ context.Context, _, address string) (net.Conn, error) {
+		if address == "redis.example.com:6380" {
+			here, there := net.Pipe()
+			there.Close()
+			return here, nil
+		}
+		return nil, errors.New("dial tcp: no such host")
 	}
-	text := files[harborPods+"/harbor.yaml"]
-	require.NoError(t, yaml.Unmarshal(text, &pod))
-	golden(t, "harbor-pod.yaml", strings.Replace(string(text), pod.Metadata.Annotations[contentAnnotation], "HASH", 1))
+	err := f.machine().askHarbor(t.Context())
+	require.ErrorContains(t, err, "waiting for the registry: ")
+	assert.ErrorContains(t, err, "its database pg.example.com:5432: dial tcp: no such host")
+	assert.ErrorContains(t, err, "its S3 s3.example.com:9000: ")
+	assert.NotContains(t, err.Error(), "its Redis")
 }
 
 // A changed file makes another pod, which the kubelet starts anew.

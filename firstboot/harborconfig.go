@@ -70,14 +70,23 @@ func (m *machine) harborFiles() (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	h, err := m.harborServices(s)
+	if err != nil {
+		return nil, err
+	}
+	storage, more := h.storage()
+	redis := inline(object{
+		"addr": hostPort(h.redis.Host, h.redis.Port), "username": h.redis.User, "password": h.redisPassword, "db": 1, "enableTLS": h.redis.TLS,
+		"readtimeout": "10s", "writetimeout": "10s", "dialtimeout": "10s", "pool": object{"maxidle": 100, "maxactive": 500, "idletimeout": "60s"},
+	})
 	files := map[string][]byte{
 		harborDir + "/core/app.conf":          fmt.Appendf(nil, harborAppConf, harborCorePort),
 		harborDir + "/core/key":               []byte(s.make("secret-key", 16)),
 		harborDir + "/core/private_key.pem":   []byte(s.token),
-		harborDir + "/jobservice/config.yml":  fmt.Appendf(nil, harborJobservice, harborJobservicePort),
+		harborDir + "/jobservice/config.yml":  fmt.Appendf(nil, harborJobservice, harborJobservicePort, inline(h.redisURL(2)), h.jobLogger()),
 		harborDir + "/nginx/nginx.conf":       fmt.Appendf(nil, harborNginx, harborCorePort, harborPortalPort, harborProxyPort),
 		harborDir + "/portal/nginx.conf":      fmt.Appendf(nil, harborPortal, harborPortalPort),
-		harborDir + "/registry/config.yml":    fmt.Appendf(nil, harborRegistry, harborRegistryPort, s.make("http-secret", 32)),
+		harborDir + "/registry/config.yml":    fmt.Appendf(nil, harborRegistry, storage, more, redis, harborRegistryPort, s.make("http-secret", 32)),
 		harborDir + "/registryctl/config.yml": fmt.Appendf(nil, harborRegistryctl, harborRegistryctlPort),
 	}
 	for from, to := range map[string]string{
@@ -86,6 +95,11 @@ func (m *machine) harborFiles() (map[string][]byte, error) {
 		node.RegistryDir + "/tls.key": "/cert/server.key",
 	} {
 		if files[harborDir+to], err = m.host.read(from); err != nil {
+			return nil, err
+		}
+	}
+	if m.host.exists(node.ExternalCAPath) {
+		if files[harborDir+"/trust/external-ca.crt"], err = m.host.read(node.ExternalCAPath); err != nil {
 			return nil, err
 		}
 	}
@@ -100,7 +114,7 @@ func (m *machine) harborFiles() (map[string][]byte, error) {
 		return nil, err
 	}
 	// Last: it names the hash of all others.
-	files[harborPods+"/harbor.yaml"], err = harborPod(m.node, s, hashOf(files))
+	files[harborPods+"/harbor.yaml"], err = harborPod(m.node, s, h, hashOf(files))
 	return files, err
 }
 
@@ -136,21 +150,27 @@ worker_pool:
   workers: 10
   backend: redis
   redis_pool:
-    redis_url: redis://redis:6379/2?idle_timeout_seconds=30
+    redis_url: %s
     namespace: harbor_job_service_namespace
     idle_timeout_second: 3600
 job_loggers:
   - {name: STD_OUTPUT, level: INFO}
-  - name: FILE
-    level: INFO
-    settings: {base_dir: /var/log/jobs}
-    # Days.
-    sweeper: {duration: 1, settings: {work_dir: /var/log/jobs}}
-loggers:
+%sloggers:
   - {name: STD_OUTPUT, level: INFO}
 reaper: {max_update_hours: 24, max_dangling_hours: 168}
 max_retrieve_size_mb: 10
 `
+
+// harborJobFiles and harborJobTable are where the logs of jobs are, for a day.
+const (
+	harborJobFiles = `  - name: FILE
+    level: INFO
+    settings: {base_dir: /var/log/jobs}
+    # Days.
+    sweeper: {duration: 1, settings: {work_dir: /var/log/jobs}}
+`
+	harborJobTable = "  - {name: DB, level: INFO, sweeper: {duration: 1}}\n"
+)
 
 const harborRegistryctl = `protocol: http
 port: %d
@@ -164,18 +184,11 @@ log:
   fields: {service: registry}
 storage:
   cache: {layerinfo: redis}
-  filesystem: {rootdirectory: /storage}
+  %s
   maintenance:
     uploadpurging: {enabled: true, age: 168h, interval: 24h, dryrun: false}
-  delete: {enabled: true}
-redis:
-  addr: redis:6379
-  readtimeout: 10s
-  writetimeout: 10s
-  dialtimeout: 10s
-  db: 1
-  enableTLS: false
-  pool: {maxidle: 100, maxactive: 500, idletimeout: 60s}
+  delete: {enabled: true}%s
+redis: %s
 http:
   addr: :%d
   secret: %s

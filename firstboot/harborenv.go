@@ -9,22 +9,22 @@ import (
 // The environment of Harbor's parts, as its own prepare writes it.
 
 // harborCoreEnv: make/photon/prepare/templates/core/env.jinja.
-func harborCoreEnv(n node.Node, s harborSecret) map[string]string {
+func harborCoreEnv(n node.Node, s harborSecret, h harborServices) map[string]string {
 	return map[string]string{
 		"CONFIG_PATH":                              "/etc/core/app.conf",
-		"_REDIS_URL_CORE":                          "redis://redis:6379?idle_timeout_seconds=30",
-		"_REDIS_URL_REG":                           "redis://redis:6379/1?idle_timeout_seconds=30",
+		"_REDIS_URL_CORE":                          h.redisURL(0),
+		"_REDIS_URL_REG":                           h.redisURL(1),
 		"LOG_LEVEL":                                "info",
 		"EXT_ENDPOINT":                             harborURL(*n.Registry),
 		"DATABASE_TYPE":                            "postgresql",
-		"POSTGRESQL_HOST":                          "postgresql",
-		"POSTGRESQL_PORT":                          "5432",
-		"POSTGRESQL_USERNAME":                      "postgres",
-		"POSTGRESQL_PASSWORD":                      s.make("database-password", 32),
-		"POSTGRESQL_DATABASE":                      "registry",
-		"POSTGRESQL_SSLMODE":                       "disable",
-		"POSTGRESQL_MAX_IDLE_CONNS":                "100",
-		"POSTGRESQL_MAX_OPEN_CONNS":                "900",
+		"POSTGRESQL_HOST":                          h.database.Host,
+		"POSTGRESQL_PORT":                          strconv.Itoa(h.database.Port),
+		"POSTGRESQL_USERNAME":                      h.database.User,
+		"POSTGRESQL_PASSWORD":                      h.databasePassword,
+		"POSTGRESQL_DATABASE":                      h.database.Name,
+		"POSTGRESQL_SSLMODE":                       h.database.SSLMode,
+		"POSTGRESQL_MAX_IDLE_CONNS":                strconv.Itoa(h.idle),
+		"POSTGRESQL_MAX_OPEN_CONNS":                strconv.Itoa(h.open),
 		"POSTGRESQL_CONN_MAX_LIFETIME":             "5m",
 		"POSTGRESQL_CONN_MAX_IDLE_TIME":            "0",
 		"REGISTRY_URL":                             local("registry", harborRegistryPort),
@@ -38,7 +38,7 @@ func harborCoreEnv(n node.Node, s harborSecret) map[string]string {
 		"CORE_URL":                                 local("core", harborCorePort),
 		"CORE_LOCAL_URL":                           local("127.0.0.1", harborCorePort),
 		"JOBSERVICE_URL":                           local("jobservice", harborJobservicePort),
-		"REGISTRY_STORAGE_PROVIDER_NAME":           "filesystem",
+		"REGISTRY_STORAGE_PROVIDER_NAME":           h.storageName(),
 		"READ_ONLY":                                "false",
 		"RELOAD_KEY":                               "",
 		"REGISTRY_CONTROLLER_URL":                  local("registryctl", harborRegistryctlPort),

@@ -36,9 +36,9 @@ type harborPart struct {
 // so that nothing of it but the proxy can be reached from outside, and find each
 // other by the names that they have in Harbor's own compose file. hash makes the
 // kubelet start it anew when a file has changed.
-func harborPod(n node.Node, s harborSecret, hash string) ([]byte, error) {
+func harborPod(n node.Node, s harborSecret, h harborServices, hash string) ([]byte, error) {
 	var first, containers, volumes []object
-	for _, p := range harborParts(n, s) {
+	for _, p := range harborParts(n, s, h) {
 		c := p.container()
 		if p.name == "proxy" {
 			c["ports"] = []object{{"containerPort": harborProxyPort, "hostPort": n.Registry.Port}}
@@ -63,11 +63,10 @@ func harborPod(n node.Node, s harborSecret, hash string) ([]byte, error) {
 			"automountServiceAccountToken": false,
 			"enableServiceLinks":           false,
 			"restartPolicy":                "Always",
-			"hostAliases": []object{{"ip": "127.0.0.1", "hostnames": []string{
-				"core", "portal", "registry", "registryctl", "jobservice", "postgresql", "redis"}}},
-			"initContainers": first,
-			"containers":     containers,
-			"volumes":        append(volumes, object{"name": "shm", "emptyDir": object{"medium": "Memory", "sizeLimit": "1Gi"}}),
+			"hostAliases":                  []object{{"ip": "127.0.0.1", "hostnames": h.called()}},
+			"initContainers":               first,
+			"containers":                   containers,
+			"volumes":                      append(volumes, object{"name": "shm", "emptyDir": object{"medium": "Memory", "sizeLimit": "1Gi"}}),
 		},
 	})
 	if err != nil {
@@ -76,13 +75,13 @@ func harborPod(n node.Node, s harborSecret, hash string) ([]byte, error) {
 	return text, nil
 }
 
-func harborParts(n node.Node, s harborSecret) []harborPart {
+func harborParts(n node.Node, s harborSecret, h harborServices) []harborPart {
 	const trust = "/harbor_cust_cert"
 	registry := map[string]string{harborData + "/registry": "/storage", harborDir + "/registry": "/etc/registry", harborDir + "/trust": trust}
 	registryctl := maps.Clone(registry)
 	registryctl[harborDir+"/registryctl/config.yml"] = "/etc/registryctl/config.yml"
 	shared := map[string]string{"CORE_SECRET": s.make("core-secret", 16), "JOBSERVICE_SECRET": s.make("jobservice-secret", 16)}
-	return []harborPart{
+	parts := []harborPart{
 		{
 			name: "postgresql", image: "harbor-db", first: true, probe: "/docker-healthcheck.sh",
 			env:    map[string]string{"POSTGRES_PASSWORD": s.make("database-password", 32)},
@@ -95,7 +94,7 @@ func harborParts(n node.Node, s harborSecret) []harborPart {
 		{name: "registry", image: "registry-photon", probe: "/", port: harborRegistryPort, mounts: registry},
 		{name: "registryctl", image: "harbor-registryctl", probe: "/api/health", port: harborRegistryctlPort, env: shared, mounts: registryctl},
 		{
-			name: "core", image: "harbor-core", probe: "/api/v2.0/ping", port: harborCorePort, env: harborCoreEnv(n, s),
+			name: "core", image: "harbor-core", probe: "/api/v2.0/ping", port: harborCorePort, env: harborCoreEnv(n, s, h),
 			mounts: map[string]string{
 				harborDir + "/core/app.conf": "/etc/core/app.conf", harborDir + "/core/key": "/etc/core/key",
 				harborDir + "/core/private_key.pem": "/etc/core/private_key.pem", harborDir + "/trust": trust,
@@ -118,6 +117,9 @@ func harborParts(n node.Node, s harborSecret) []harborPart {
 			mounts: map[string]string{harborDir + "/nginx": "/etc/nginx", harborDir + "/cert": "/etc/cert", harborDir + "/trust": trust},
 		},
 	}
+	return slices.DeleteFunc(parts, func(p harborPart) bool {
+		return p.name == "postgresql" && !h.ownDatabase || p.name == "redis" && !h.ownRedis
+	})
 }
 
 // container is the part's. The capabilities are those of Harbor's compose file.
@@ -128,7 +130,8 @@ func (p harborPart) container() object {
 	}
 	var env, mounts []object
 	for _, name := range slices.Sorted(maps.Keys(p.env)) {
-		env = append(env, object{"name": name, "value": p.env[name]})
+		// A pod's "$(NAME)" is the value of a variable, and "$$" a dollar sign.
+		env = append(env, object{"name": name, "value": strings.ReplaceAll(p.env[name], "$", "$$")})
 	}
 	for _, path := range slices.Sorted(maps.Keys(p.mounts)) {
 		mount := object{"name": harborVolume(path)["name"], "mountPath": p.mounts[path]}

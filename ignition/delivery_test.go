@@ -38,6 +38,9 @@ func everySecret(t *testing.T, c *cluster.Cluster, s Secrets) map[string]string 
 	require.NoError(t, err)
 	all["Harbor's secret"] = hex.EncodeToString(harbor) + "\n"
 	all["registry's token key"] = string(s.RegistryToken)
+	for name, secret := range s.External {
+		all[name] = string(secret) + "\n"
+	}
 	add := func(name string, p Pair) {
 		all[name+" certificate"], all[name+" private key"] = p.Certificate, string(p.Key)
 	}
@@ -121,9 +124,15 @@ func TestSecretsOfEachRoleAreMinimal(t *testing.T) {
 		"/etc/imgbuild/registry/harbor-secret":  "Harbor's secret",
 		"/etc/imgbuild/registry/token.key":      "registry's token key",
 	})
+	shared := with(harbor, map[string]string{
+		"/etc/imgbuild/registry/database-password": "registry-database",
+		"/etc/imgbuild/registry/redis-password":    "registry-redis",
+		"/etc/imgbuild/registry/s3-secret-key":     "registry-s3",
+	})
 	vrrp := map[string]string{"/etc/imgbuild/vrrp": "VRRP password"}
 
 	s := testSecrets(t)
+	s.External = externalForTest()
 	for name, roles := range map[string]map[cluster.Role]map[string]string{
 		"single": {cluster.RoleMaster: stacked},
 		"everything": {
@@ -134,6 +143,7 @@ func TestSecretsOfEachRoleAreMinimal(t *testing.T) {
 			cluster.RoleMaster: external, cluster.RoleLB: with(ca, vrrp),
 			cluster.RoleEtcd: etcd, cluster.RoleWorker: worker,
 		},
+		"harbors":    {cluster.RoleMaster: stacked, cluster.RoleHarbor: shared},
 		"co-located": {cluster.RoleMaster: with(stacked, vrrp), cluster.RoleWorker: worker, cluster.RoleHarbor: distribution},
 	} {
 		c := load(t, name)

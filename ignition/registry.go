@@ -33,23 +33,30 @@ func ownRegistry(c *cluster.Cluster, n cluster.Node) *node.Registry {
 	if n.Role != cluster.RoleHarbor {
 		return nil
 	}
-	return &node.Registry{Kind: string(c.Registry.Kind), Host: c.Registry.Host, Port: RegistryPort(c)}
+	r := &node.Registry{Kind: string(c.Registry.Kind), Host: c.Registry.Host, Port: RegistryPort(c)}
+	addExternal(r, c.Registry.External)
+	return r
 }
 
 // RegistryPort is the port of a registry of ours. Nodes that a name leads to listen on the one
 // that it is called by.
 func RegistryPort(c *cluster.Cluster) int {
-	if _, port, found := strings.Cut(c.Registry.Host, ":"); found {
-		if n, err := strconv.Atoi(port); err == nil {
-			return n
-		}
+	_, port := hostPort(c.Registry.Host, registryPort)
+	return port
+}
+
+// hostPort takes HOST or HOST:PORT apart, which was validated.
+func hostPort(text string, port int) (host string, _ int) {
+	host, given, _ := strings.Cut(text, ":")
+	if n, err := strconv.Atoi(given); err == nil {
+		port = n
 	}
-	return registryPort
+	return host, port
 }
 
 // registryHost is the registry's name or address without the port.
 func registryHost(c *cluster.Cluster) string {
-	host, _, _ := strings.Cut(c.Registry.Host, ":")
+	host, _ := hostPort(c.Registry.Host, registryPort)
 	return host
 }
 
@@ -77,7 +84,7 @@ func registryFiles(c *cluster.Cluster, n cluster.Node, s Secrets) ([]butaneFile,
 	files := append([]butaneFile{public(node.CAPath, s.CA.Certificate)}, pair(node.RegistryDir+"/tls", tls)...)
 	var own []butaneFile
 	if c.Registry.Kind == cluster.RegistryHarbor {
-		own, err = harborFiles(s, password)
+		own, err = harborFiles(c, s, password)
 	} else {
 		own, err = distributionFiles(s, password)
 	}
@@ -100,7 +107,7 @@ func distributionFiles(s Secrets, password string) ([]butaneFile, error) {
 
 // harborFiles are those of Harbor. All instances of a cluster have the same, so
 // that each accepts the tokens of the others.
-func harborFiles(s Secrets, password string) ([]butaneFile, error) {
+func harborFiles(c *cluster.Cluster, s Secrets, password string) ([]butaneFile, error) {
 	if s.RegistryToken == "" {
 		return nil, fmt.Errorf("the secrets of cluster %s have no key for Harbor's tokens, an older imgbuild has made them: imgbuild secrets --rotate makes new ones", s.Cluster)
 	}
@@ -108,11 +115,12 @@ func harborFiles(s Secrets, password string) ([]butaneFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make Harbor's secret: kubernetes-ca: %w", err)
 	}
-	return []butaneFile{
+	external, err := externalFiles(c, s)
+	return append([]butaneFile{
 		private(node.RegistryDir+"/admin-password", password+"\n"),
 		private(node.RegistryDir+"/harbor-secret", hex.EncodeToString(secret)+"\n"),
 		private(node.RegistryDir+"/token.key", string(s.RegistryToken)),
-	}, nil
+	}, external...), err
 }
 
 // mirrorFiles tell the containerd of a Kubernetes node where to pull from.

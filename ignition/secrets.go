@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -38,6 +40,9 @@ type Secrets struct {
 	// RegistryToken signs the tokens of Harbor, RSA in PKCS #8: Harbor takes no
 	// other, and all its instances must have the same.
 	RegistryToken Key `json:"registryToken,omitempty"`
+	// External are those of services that are not ours, by ExternalSecrets. They
+	// are given to us, see Store.Set.
+	External map[string]Key `json:"external,omitempty"`
 }
 
 // Pair is a certificate and its key, both PEM.
@@ -52,11 +57,11 @@ type SigningKey struct {
 	Key    Key    `json:"key"`
 }
 
-// Key is a private key, PEM. It hides itself wherever it is printed or logged;
+// Key is a private key, PEM, or somebody's password. It hides itself wherever it is printed or logged;
 // convert it to a string to write it where it belongs.
 type Key string
 
-const hidden = "[private key]"
+const hidden = "[secret]"
 
 // Format hides the key from all of fmt's verbs.
 func (Key) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, hidden) }
@@ -76,11 +81,12 @@ func (k SigningKey) LogValue() slog.Value { return slog.StringValue(k.Public) }
 // Item is what may be known of one of the secrets.
 type Item struct {
 	Name string `json:"name"`
-	// Kind is "CA", "certificate" or "key pair".
+	// Kind is "CA", "certificate", "key pair" or "password".
 	Kind string `json:"kind"`
-	// Fingerprint is sha256:<hex>, of the certificate's DER or the public key's.
-	Fingerprint string `json:"fingerprint"`
-	// NotBefore and NotAfter are missing for a key pair, which does not expire.
+	// Fingerprint is sha256:<hex>, of the certificate's DER or the public key's. A
+	// password has none: whoever has it could find the password by trying.
+	Fingerprint string `json:"fingerprint,omitempty"`
+	// NotBefore and NotAfter are missing for what does not expire.
 	NotBefore *time.Time `json:"notBefore,omitempty"`
 	NotAfter  *time.Time `json:"notAfter,omitempty"`
 }
@@ -104,18 +110,26 @@ func (s Secrets) Items() ([]Item, error) {
 		return nil, errors.New("service-account: the public key is not PEM")
 	}
 	items = append(items, Item{Name: "service-account", Kind: "key pair", Fingerprint: fingerprint(block.Bytes)})
-	if s.RegistryToken == "" {
-		return items, nil
+	if s.RegistryToken != "" {
+		token, err := s.registryTokenItem()
+		if err != nil {
+			return nil, fmt.Errorf("registry-token: %w", err)
+		}
+		items = append(items, token)
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.External)) {
+		items = append(items, Item{Name: name, Kind: "password"})
+	}
+	return items, nil
+}
+
+func (s Secrets) registryTokenItem() (Item, error) {
 	key, err := s.RegistryToken.parseRSA()
 	if err != nil {
-		return nil, fmt.Errorf("registry-token: %w", err)
+		return Item{}, err
 	}
 	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		return nil, fmt.Errorf("registry-token: %w", err)
-	}
-	return append(items, Item{Name: "registry-token", Kind: "key pair", Fingerprint: fingerprint(der)}), nil
+	return Item{Name: "registry-token", Kind: "key pair", Fingerprint: fingerprint(der)}, err
 }
 
 // CAHash is kubeadm's discovery pin of the cluster's CA: sha256:<hex> of its

@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -107,7 +109,7 @@ func (s Store) OpenOrCreate(ctx context.Context, clusterName string) (secrets Se
 	if !errors.Is(err, fs.ErrNotExist) {
 		return secrets, false, err
 	}
-	secrets, err = s.create(ctx, clusterName, os.Link)
+	secrets, err = s.create(ctx, clusterName, nil, os.Link)
 	if errors.Is(err, fs.ErrExist) {
 		// Another process was faster: its secrets are the cluster's.
 		secrets, err = s.open(ctx, clusterName)
@@ -116,10 +118,35 @@ func (s Store) OpenOrCreate(ctx context.Context, clusterName string) (secrets Se
 	return secrets, err == nil, err
 }
 
-// Rotate replaces all secrets with new ones. The old file, whether or not it
-// can still be decrypted, is kept as backup, which is empty where there was none.
+// Set keeps one of ExternalSecrets, in the place of the one before it.
+func (s Store) Set(ctx context.Context, clusterName, name string, secret Key) (Secrets, error) {
+	if !slices.Contains(ExternalSecrets(), name) {
+		return Secrets{}, fmt.Errorf("no secret is named %s: expected one of %s", name, strings.Join(ExternalSecrets(), ", "))
+	}
+	if err := checkExternal(secret); err != nil {
+		return Secrets{}, fmt.Errorf("secret %s: %w", name, err)
+	}
+	secrets, _, err := s.OpenOrCreate(ctx, clusterName)
+	if err != nil {
+		return Secrets{}, err
+	}
+	if secrets.External == nil {
+		secrets.External = map[string]Key{}
+	}
+	secrets.External[name] = secret
+	keys, err := readIdentity(s.Identity)
+	if err != nil {
+		return Secrets{}, err
+	}
+	return secrets, s.publish(ctx, secrets, keys, os.Rename)
+}
+
+// Rotate replaces all secrets of ours with new ones; those that we were given
+// stay, where the old file can still be decrypted. It is kept as backup, which is
+// empty where there was none.
 func (s Store) Rotate(ctx context.Context, clusterName string) (secrets Secrets, backup string, err error) {
-	secrets, err = s.create(ctx, clusterName, func(tmp, path string) error {
+	old, _ := s.open(ctx, clusterName)
+	secrets, err = s.create(ctx, clusterName, old.External, func(tmp, path string) error {
 		if backup, err = keep(path); err != nil {
 			return err
 		}
@@ -153,11 +180,12 @@ func (s Store) open(ctx context.Context, clusterName string) (Secrets, error) {
 	return secrets, err
 }
 
-func (s Store) create(ctx context.Context, clusterName string, put func(tmp, path string) error) (Secrets, error) {
+func (s Store) create(ctx context.Context, clusterName string, external map[string]Key, put func(tmp, path string) error) (Secrets, error) {
 	secrets, err := newSecrets(clusterName, time.Now())
 	if err != nil {
 		return Secrets{}, fmt.Errorf("make the secrets of cluster %s: %w", clusterName, err)
 	}
+	secrets.External = external
 	keys, made, err := readOrMakeIdentity(ctx, s.Identity)
 	if err != nil {
 		return Secrets{}, err
@@ -165,14 +193,19 @@ func (s Store) create(ctx context.Context, clusterName string, put func(tmp, pat
 	if made && s.Log != nil {
 		s.Log.Info("made an age identity: keep a copy of it, nothing else decrypts the secrets", "file", s.Identity)
 	}
-	data, err := encrypt(secrets, keys)
-	if err != nil {
-		return Secrets{}, fmt.Errorf("encrypt %s: %w", s.File, err)
-	}
-	if err := publish(ctx, s.File, data, put); err != nil {
+	if err := s.publish(ctx, secrets, keys, put); err != nil {
 		return Secrets{}, err
 	}
 	return secrets, nil
+}
+
+// publish puts the encrypted secrets into the place of the file.
+func (s Store) publish(ctx context.Context, secrets Secrets, keys identities, put func(tmp, path string) error) error {
+	data, err := encrypt(secrets, keys)
+	if err != nil {
+		return fmt.Errorf("encrypt %s: %w", s.File, err)
+	}
+	return publish(ctx, s.File, data, put)
 }
 
 // encrypt writes age's text form, which version control and mail leave alone.

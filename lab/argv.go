@@ -37,7 +37,9 @@ type hardware struct {
 // mode stays writeback: with unsafe, a power cut would lose QEMU's own tables
 // and with them what the guest has synced.
 func argv(h hardware) []string {
-	accel, cpu := []string{"-accel", "tcg,thread=multi"}, "max"
+	// Page tables of five levels and a second set of translations for the kernel's
+	// access to user memory are work for an emulator, and protect nothing here.
+	accel, cpu := []string{"-accel", "tcg,thread=multi"}, "max,-la57,-smap"
 	if h.KVM {
 		accel, cpu = []string{"-accel", "kvm"}, "host"
 		if h.Node.Clock != 0 {
@@ -45,10 +47,8 @@ func argv(h hardware) []string {
 			cpu += ",kvmclock=off"
 		}
 	}
-	disk, net := "0", ""
-	if h.Node.NetBoot {
-		disk, net = "1", ",bootindex=0"
-	}
+	disk, nic := bootOrder(h.Node.NetBoot)
+	firmware, rom := firmware(h.Node.NetBoot)
 	args := []string{
 		qemu, "-name", title(h.Lab, h.Node.Name),
 		// No secure boot, hence no SMM, which is slow to emulate.
@@ -63,22 +63,17 @@ func argv(h hardware) []string {
 		// The supervisor reads the other end of standard output.
 		"-chardev", "file,id=console,path=/dev/stdout", "-serial", "chardev:console",
 		"-qmp", "unix:"+qmpFile+",server=on,wait=off",
-		"-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+firmwareCode,
-		"-drive", "if=pflash,unit=1,format=raw,file="+varsFile,
+	)
+	args = append(args, firmware...)
+	args = append(args,
 		"-drive", "if=none,id=disk,format=qcow2,discard=unmap,file="+diskFile,
-		"-device", "virtio-blk-pci,drive=disk,bootindex="+disk,
+		"-device", "virtio-blk-pci,drive=disk"+disk,
 		"-netdev", h.Netdev+",id=net",
-		// Without its option ROM the interface can be started from by the firmware's
-		// own drivers alone, and is where it has a place in the order.
-		"-device", "virtio-net-pci,netdev=net,mac="+h.Node.MAC+",romfile="+net,
+		"-device", "virtio-net-pci,netdev=net,mac="+h.Node.MAC+rom+nic,
 		"-device", "virtio-rng-pci",
 		// systemd's EFI stub appends it to the UKI's own command line.
 		"-smbios", "type=11,value=io.systemd.stub.kernel-cmdline-extra="+escape(kernelArguments(h.KVM)),
 	)
-	if h.Node.NetBoot {
-		// The network has no IPv6 router, for which the firmware would wait a minute.
-		args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n")
-	}
 	for i, d := range h.Node.Raw {
 		id := "raw" + strconv.Itoa(i)
 		args = append(args,
@@ -97,12 +92,14 @@ func argv(h hardware) []string {
 // kernelArguments are those that only a machine of the lab has. An emulated
 // processor has none of the flaws that the mitigations are for, and takes
 // seconds to compile the program that systemd would attach to the security
-// module bpf: lsm lists Debian's others.
+// module bpf: lsm lists Debian's others. Its time-stamp counter is the host's:
+// compared with a slower clock on a busy host it would be found wrong because of
+// the host's pauses, and that clock is read through the emulator's lock.
 func kernelArguments(kvm bool) string {
 	if kvm {
 		return "console=ttyS0"
 	}
-	return "console=ttyS0 mitigations=off lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor"
+	return "console=ttyS0 mitigations=off tsc=reliable lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor"
 }
 
 // escape doubles commas, which separate the options of one of QEMU's arguments.

@@ -47,6 +47,10 @@ func TestArgv(t *testing.T) {
 	}
 	node.Clock, node.Raw = 0, []RawDisk{{Serial: "ssd-1", Bytes: 1 << 30}, {Serial: "hdd-1", Bytes: 1 << 30}}
 	golden(t, "testdata/argv-raw.golden", lines(argv(hardware{Lab: "demo", Node: node, Netdev: "tap,ifname=t525400770011"})))
-	node.Ignition = nil
+	node.Ignition, node.Raw = nil, nil
 	assert.NotContains(t, argv(hardware{Node: node}), "-fw_cfg")
+	for _, by := range NetBoots() {
+		node.NetBoot = by
+		golden(t, "testdata/argv-netboot-"+string(by)+".golden", lines(argv(hardware{Lab: "demo", Node: node, Netdev: "tap,ifname=t525400770011"})))
+	}
 }

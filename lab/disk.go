@@ -29,7 +29,7 @@ type image struct {
 // none, and refuses a disk whose image is not the one it was made from.
 func (m machine) prepare(ctx context.Context, n Node) error {
 	var now image
-	if !n.NetBoot {
+	if n.NetBoot == "" {
 		var err error
 		if now, err = identify(n.Image); err != nil {
 			return fmt.Errorf("image of %s: %w", n.Name, err)

@@ -52,9 +52,8 @@ type Node struct {
 	MAC string
 	// Image is the raw disk image that its disk starts as.
 	Image string
-	// NetBoot: its disk starts empty, without an Image, and it starts from the
-	// network first.
-	NetBoot bool
+	// NetBoot is how it starts from the network, without an Image, if it does.
+	NetBoot NetBoot
 	// Ignition is its config. It holds secrets and never becomes a file.
 	Ignition  []byte
 	CPUs      int

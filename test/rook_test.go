@@ -133,15 +133,17 @@ func TestRooksAPITakesEveryExample(t *testing.T) {
 func TestKubernetesTakesHarborsPod(t *testing.T) {
 	w := newWorld(t)
 	api := newAPIServer(w)
-	pod, err := os.ReadFile("../firstboot/testdata/harbor-pod.yaml")
-	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		_, err := api.run("", "get", "namespace", "default")
 		return err == nil
 	}, time.Minute, 500*time.Millisecond)
 	// The service account that no kubelet of its own has.
-	_, err = api.run("", "create", "serviceaccount", "default")
+	_, err := api.run("", "create", "serviceaccount", "default")
 	require.NoError(t, err)
-	out, err := api.run(string(pod), "apply", "--server-side", "--validate=strict", "-f", "-")
-	require.NoError(t, err, out)
+	for _, name := range []string{"harbor-pod.yaml", "harbor-external-pod.yaml"} {
+		pod, err := os.ReadFile("../firstboot/testdata/" + name)
+		require.NoError(t, err)
+		out, err := api.run(string(pod), "apply", "--server-side", "--validate=strict", "--dry-run=server", "-f", "-")
+		require.NoError(t, err, out)
+	}
 }

@@ -32,6 +32,12 @@ const (
 	// of the kind harbor admin-password, harbor-secret, which all other secrets
 	// are made from, 64 hex digits, and token.key, RSA. What is no PEM is a line.
 	RegistryDir = "/etc/imgbuild/registry"
+	// Where Harbor uses services elsewhere: their passwords, one line each, and the CA
+	// of their certificates, where they have one of their own.
+	DatabasePasswordPath = RegistryDir + "/database-password"
+	RedisPasswordPath    = RegistryDir + "/redis-password"
+	S3KeyPath            = RegistryDir + "/s3-secret-key"
+	ExternalCAPath       = RegistryDir + "/external-ca.crt"
 	// StorageDir is the folder of the storage that the init master makes of this
 	// cluster's nodes: YAML files, in the order of their names.
 	StorageDir = "/etc/imgbuild/storage"
@@ -136,6 +142,41 @@ type Registry struct {
 	Host string `json:"host"`
 	// Port that this node listens on.
 	Port int `json:"port"`
+	// Database, Redis and S3 are services elsewhere that Harbor uses, if any; their
+	// passwords are in RegistryDir.
+	Database *Database `json:"database,omitempty"`
+	Redis    *Redis    `json:"redis,omitempty"`
+	S3       *S3       `json:"s3,omitempty"`
+}
+
+// Database is a PostgreSQL; SSLMode is libpq's.
+type Database struct {
+	Host    string `json:"host"`
+	Port    int    `json:"port"`
+	Name    string `json:"name"`
+	User    string `json:"user"`
+	SSLMode string `json:"sslMode"`
+}
+
+// Redis is one without a sentinel.
+type Redis struct {
+	Host string `json:"host"`
+	Port int    `json:"port"`
+	User string `json:"user,omitempty"`
+	TLS  bool   `json:"tls,omitempty"`
+}
+
+// S3 is a bucket.
+type S3 struct {
+	Bucket string `json:"bucket"`
+	Region string `json:"region"`
+	// Endpoint is a URL; "" is Amazon's.
+	Endpoint string `json:"endpoint,omitempty"`
+	// AccessKey is "" where the machine's own role is used.
+	AccessKey string `json:"accessKey,omitempty"`
+	Folder    string `json:"folder,omitempty"`
+	// Redirect sends those that pull to the bucket itself.
+	Redirect bool `json:"redirect,omitempty"`
 }
 
 // Disk is a raw disk that nothing of ours ever writes to.

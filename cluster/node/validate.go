@@ -115,6 +115,36 @@ func (r Registry) validate(p *problems) {
 		p.addf("registry.host", "expected an address or a DNS name, with or without :PORT, got %q", r.Host)
 	}
 	p.number("registry.port", r.Port, 1, 65535)
+	r.external(p)
+}
+
+func (r Registry) external(p *problems) {
+	if d := r.Database; d != nil {
+		p.service("registry.database", d.Host, d.Port)
+		p.oneOf("registry.database.sslMode", d.SSLMode, "disable", "require", "verify-ca", "verify-full")
+		p.required("registry.database.name", d.Name)
+		p.required("registry.database.user", d.User)
+	}
+	if d := r.Redis; d != nil {
+		p.service("registry.redis", d.Host, d.Port)
+	}
+	if s := r.S3; s != nil {
+		p.required("registry.s3.bucket", s.Bucket)
+		p.required("registry.s3.region", s.Region)
+	}
+}
+
+func (p *problems) service(field, host string, port int) {
+	if !isHost(host) {
+		p.addf(field+".host", "expected an address or a DNS name, got %q", host)
+	}
+	p.number(field+".port", port, 1, 65535)
+}
+
+func (p *problems) required(field, value string) {
+	if value == "" {
+		p.addf(field, "is missing")
+	}
 }
 
 func (p *problems) peers(field string, list []Peer) {

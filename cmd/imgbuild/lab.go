@@ -18,14 +18,30 @@ import (
 // labFlags are shared by the verbs of lab that give a machine its power.
 type labFlags struct {
 	images, configs, rolesDir string
-	netboot                   bool
+	netboot                   netBootFlag
 }
 
 func (f *labFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.images, "images", "out", "`DIR` with one image per role, as imgbuild role leaves it; what it lacks is built")
 	cmd.Flags().StringVar(&f.configs, "configs", "", "`DIR` with Ignition configs, as imgbuild ignition leaves them (default: made for this start, in memory)")
-	cmd.Flags().BoolVar(&f.netboot, "netboot", false, "machines have empty disks and start from the network, see imgbuild lab serve")
+	cmd.Flags().Var(&f.netboot, "netboot", "machines have empty disks and start from the network, see imgbuild lab serve: `pxe|http|bios|disk-first`")
+	cmd.Flags().Lookup("netboot").NoOptDefVal = string(lab.PXE)
 	cmd.Flags().StringVar(&f.rolesDir, "roles", "", "folder `DIR` of own roles, parts and bases, for what is built")
+}
+
+// netBootFlag takes one of lab.NetBoots.
+type netBootFlag lab.NetBoot
+
+func (f *netBootFlag) String() string { return string(*f) }
+
+func (f *netBootFlag) Type() string { return "string" }
+
+func (f *netBootFlag) Set(text string) error {
+	if !slices.Contains(lab.NetBoots(), lab.NetBoot(text)) {
+		return fmt.Errorf("expected one of %v", lab.NetBoots())
+	}
+	*f = netBootFlag(text)
+	return nil
 }
 
 func newLabCmd(a *app) *cobra.Command {
@@ -148,7 +164,7 @@ func machines(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.N
 	for _, n := range nodes {
 		m := lab.Node{
 			Name: n.Name, Role: string(n.Role), MAC: n.MAC,
-			Image: images[n.Role], Ignition: configs[n.Name], NetBoot: f.netboot,
+			Image: images[n.Role], Ignition: configs[n.Name], NetBoot: lab.NetBoot(f.netboot),
 			CPUs:      c.Lab.CPUs,
 			MemoryMiB: int64(c.Lab.Memory / cluster.MiB),
 			DiskBytes: int64(c.Lab.Disk),

@@ -19,7 +19,7 @@ import (
 // labSystems are the images and configs that machines start with. One that starts
 // from the network has neither.
 func labSystems(ctx context.Context, a *app, c *cluster.Cluster, nodes []cluster.Node, f labFlags) (images map[cluster.Role]string, configs map[string][]byte, err error) {
-	if f.netboot {
+	if f.netboot != "" {
 		return nil, nil, nil
 	}
 	var roles []cluster.Role

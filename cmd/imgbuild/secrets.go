@@ -1,23 +1,27 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"imgbuild/cluster"
 	"imgbuild/ignition"
 )
 
 func newSecretsCmd(a *app) *cobra.Command {
-	var output string
+	var output, set string
 	var rotate, password bool
 	cmd := &cobra.Command{
 		Use:     "secrets",
@@ -43,20 +47,28 @@ What is printed are names, fingerprints and validity, never a key. With
 --registry-password it is the password of the registry's user admin and nothing
 else.
 
-With --rotate all secrets are replaced, and the old file stays as *.bak-N.
-Machines that run keep the old ones: they need a new config and a new
+With --set the password of a service that is not ours is read from standard
+input, one line, and kept with the others: registry-database, registry-redis and
+registry-s3, which is the secret half of the key, of registry.external.
+
+With --rotate all secrets but those are replaced, and the old file stays as
+*.bak-N. Machines that run keep the old ones: they need a new config and a new
 installation.`,
 		Example: `  imgbuild secrets
   imgbuild secrets -o json
   imgbuild secrets --registry-password | docker login -u admin --password-stdin 10.77.0.51
+  imgbuild secrets --set registry-database < password.txt
   imgbuild secrets --rotate`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
 				return usageError{fmt.Errorf("--output %s: expected text or json", output)}
 			}
-			if rotate && password {
-				return usageError{errors.New("--registry-password with --rotate: expected one of them")}
+			if rotate && password || set != "" && (rotate || password) {
+				return usageError{errors.New("--rotate, --registry-password, --set: expected one of them")}
+			}
+			if set != "" && !slices.Contains(ignition.ExternalSecrets(), set) {
+				return usageError{fmt.Errorf("--set %s: expected one of %s", set, strings.Join(ignition.ExternalSecrets(), ", "))}
 			}
 			c, err := a.loadCluster()
 			if err != nil {
@@ -65,6 +77,11 @@ installation.`,
 			store, err := a.secretStore(c)
 			if err != nil {
 				return err
+			}
+			if set != "" {
+				if err := setSecret(cmd.Context(), store, c.Name, set, cmd.InOrStdin()); err != nil {
+					return err
+				}
 			}
 			secrets, err := a.secrets(cmd.Context(), store, c, rotate)
 			if err != nil {
@@ -78,6 +95,7 @@ installation.`,
 	}
 	cmd.Flags().BoolVar(&rotate, "rotate", false, "replace all secrets with new ones")
 	cmd.Flags().BoolVar(&password, "registry-password", false, "print the password of the registry's administrator")
+	cmd.Flags().StringVar(&set, "set", "", "keep the password of an external service, from standard input: `registry-database|registry-redis|registry-s3`")
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "`text|json`")
 	return cmd
 }
@@ -109,6 +127,24 @@ func (a *app) secrets(ctx context.Context, store ignition.Store, c *cluster.Clus
 		a.log.Warn("machines that run keep the old secrets: render their configs and install them again", "old", backup)
 	}
 	return secrets, nil
+}
+
+// setSecret keeps what somebody types, unseen, or what a file has.
+func setSecret(ctx context.Context, store ignition.Store, clusterName, name string, in io.Reader) error {
+	var text []byte
+	var err error
+	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		fmt.Fprintf(os.Stderr, "%s: ", name)
+		text, err = term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(os.Stderr)
+	} else {
+		text, err = io.ReadAll(io.LimitReader(in, 1<<12))
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	_, err = store.Set(ctx, clusterName, name, ignition.Key(strings.TrimRight(string(text), "\r\n")))
+	return err
 }
 
 func showPassword(w io.Writer, secrets ignition.Secrets) error {
@@ -148,7 +184,7 @@ func showSecrets(w io.Writer, store ignition.Store, secrets ignition.Secrets, ou
 		if item.NotAfter != nil {
 			until = item.NotAfter.Format(time.DateOnly)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", item.Name, item.Kind, until, item.Fingerprint)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", item.Name, item.Kind, until, cmp.Or(item.Fingerprint, "-"))
 	}
 	_, last := fmt.Fprintf(table, "\n%s, made %s, CA hash %s\n", store.File, secrets.Created.Format(time.DateOnly), hash)
 	return errors.Join(last, table.Flush())
