@@ -135,13 +135,13 @@ func (h harborServices) called() []string {
 // reach says which of the services elsewhere cannot be reached, if any: that is
 // why Harbor does not answer.
 func (m *machine) reach(ctx context.Context, h harborServices) error {
-	var missing []error
+	var missing []string
 	try := func(what, address string) {
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 		defer cancel()
 		conn, err := m.host.Dial(ctx, "tcp", address)
 		if err != nil {
-			missing = append(missing, fmt.Errorf("its %s %s: %w", what, address, err))
+			missing = append(missing, fmt.Sprintf("its %s %s: %v", what, address, err))
 			return
 		}
 		conn.Close()
@@ -159,7 +159,10 @@ func (m *machine) reach(ctx context.Context, h harborServices) error {
 		}
 		try("S3", u.Hostname()+":"+port)
 	}
-	return errors.Join(missing...)
+	if len(missing) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(missing, "; "))
 }
 
 func (h harborServices) s3Endpoint() string {

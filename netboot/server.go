@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,6 +93,13 @@ func New(o Options) (*Server, error) {
 		}
 		s.byMAC[mac.String()] = n
 		names = append(names, n.Name)
+		if !slices.Contains(o.Nodes, n.Name) {
+			continue
+		}
+		// Now, and not when the machine claims them at night.
+		if _, err := ignition.Bundle(o.Cluster, n, o.Secrets); err != nil {
+			return nil, fmt.Errorf("secrets of %s: %w", n.Name, err)
+		}
 	}
 	if err := o.Store.Ensure(names, NewNonce, time.Now()); err != nil {
 		return nil, err
