@@ -182,10 +182,8 @@ func (l *Lab) start(ctx context.Context, n Node) (started bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	kvm := KVMUsable()
 	spec := spec{
-		Argv:     argv(hardware{Lab: l.Name, Node: n, KVM: kvm, Netdev: netdev, Now: time.Now()}),
-		Priority: priority(n.CPUs, kvm),
+		Argv:     argv(hardware{Lab: l.Name, Node: n, KVM: KVMUsable(), Netdev: netdev, Now: time.Now()}),
 		Ignition: n.Ignition,
 		TimeAt:   l.timeAt(),
 	}

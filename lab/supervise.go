@@ -23,8 +23,6 @@ import (
 // spec is what a supervisor reads from its standard input.
 type spec struct {
 	Argv []string
-	// Priority is a niceness, for which see priority.
-	Priority int `json:",omitempty"`
 	// Ignition is in no file and on no command line.
 	Ignition []byte
 	// TimeAt is where the machines of the lab may ask for the time, if anywhere.
@@ -74,7 +72,6 @@ func supervise(ctx context.Context, dir string, stdin io.Reader, stdout io.Write
 	}
 	defer read.Close()
 
-	setPriority(s.Priority)
 	cmd, err := command(ctx, dir, s)
 	if err != nil {
 		write.Close()
