@@ -201,9 +201,13 @@ func (s *Server) dhcpServer() *dhcp.Server {
 	return &dhcp.Server{Config: config, Interface: s.Interface, Log: s.Log, Stranger: s.stranger}
 }
 
+// otherPatience is what another DHCP server may take for its answer.
+const otherPatience = 10 * time.Second
+
 // alone refuses to give addresses where somebody else does.
 func (s *Server) alone(ctx context.Context) error {
-	other, err := dhcp.Other(ctx, s.Interface, s.Address.AsSlice(), 3*time.Second)
+	s.Log.Info("looking for other DHCP servers", "interface", s.Interface, "for", otherPatience)
+	other, err := dhcp.Other(ctx, s.Interface, s.Address.AsSlice(), otherPatience)
 	if err != nil {
 		return err
 	}

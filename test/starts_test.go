@@ -42,7 +42,9 @@ func (w *ha) dnsmasq(args ...string) (stop func()) {
 		done = true
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
-		output(w.t, "ip", "netns", "delete", name)
+		// Not with the test's context, which has ended where this is its cleanup.
+		out, err := exec.Command("ip", "netns", "delete", name).CombinedOutput()
+		assert.NoError(w.t, err, "%s", out)
 		if w.t.Failed() {
 			w.t.Log("the end of what dnsmasq said:\n" + tail(said.String(), 60))
 		}

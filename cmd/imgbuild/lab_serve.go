@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"imgbuild/netboot/dhcp"
 )
 
 func newLabServeCmd(a *app) *cobra.Command {
@@ -15,8 +17,8 @@ func newLabServeCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [NODE…]",
 		Short: "Run imgbuild serve in the machines' network",
-		Long: `Serve makes the network of the lab and runs imgbuild serve in it, as the only
-DHCP server there, until Ctrl-C. Machines with empty disks then install
+		Long: `Serve makes the network of the lab and runs imgbuild serve in it, until Ctrl-C, as
+the only DHCP server there, or with --dhcp proxy beside one of yours. Machines with empty disks then install
 themselves:
 
   imgbuild lab serve &
@@ -38,7 +40,7 @@ Only root can do this.`,
 			if err != nil {
 				return err
 			}
-			argv := append(enter, program, "serve", "--lab", "--dhcp", "full", "--interface", iface, "--cluster", a.clusterFile,
+			argv := append(enter, program, "serve", "--lab", "--dhcp", f.dhcp, "--interface", iface, "--cluster", a.clusterFile,
 				"--cache", a.cacheDir, "--log-format", a.logFormat, fmt.Sprintf("--verbose=%t", a.verbose))
 			cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
 				if flag.Changed {
@@ -53,5 +55,6 @@ Only root can do this.`,
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().StringVar(&f.dhcp, "dhcp", string(dhcp.Full), "`proxy|full|off`")
 	return cmd
 }

@@ -121,9 +121,11 @@ func destination(in, out *dhcpv4.DHCPv4, peer net.Addr) net.Addr {
 }
 
 // Other asks whether another server gives addresses on the interface, and returns
-// which. It takes patience: a server that is there answers within it.
+// which. It asks twice and takes patience: a server that is there answers within
+// half of it. Some look for three seconds whether an address is free before they
+// offer it (dnsmasq(8), --no-ping).
 func Other(ctx context.Context, iface string, self net.IP, patience time.Duration) (string, error) {
-	client, err := nclient4.New(iface, nclient4.WithTimeout(patience), nclient4.WithRetry(1))
+	client, err := nclient4.New(iface, nclient4.WithTimeout(patience/2), nclient4.WithRetry(2))
 	if err != nil {
 		return "", fmt.Errorf("look for other DHCP servers on %s: %w", iface, err)
 	}
