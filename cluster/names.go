@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -43,6 +44,15 @@ func isHostPort(s string) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return isHost(host) && err == nil && n > 0 && n < 1<<16
+}
+
+// webURL is nil for what does not lead to a web server.
+func webURL(text string) *url.URL {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil
+	}
+	return u
 }
 
 // label checks a required name that becomes a host name or part of one.

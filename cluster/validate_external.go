@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"net/url"
 	"regexp"
 	"strings"
 )
@@ -13,10 +12,17 @@ func (v *checker) external(r Registry, harbors int) {
 		return
 	}
 	given := 0
-	for _, is := range []bool{e.Database != (Database{}), e.Redis != (Redis{}), e.S3 != (S3{})} {
-		if is {
-			given++
-		}
+	if e.Database != (Database{}) {
+		given++
+		v.database(e.Database)
+	}
+	if e.Redis != (Redis{}) {
+		given++
+		v.redis(e.Redis)
+	}
+	if e.S3 != (S3{}) {
+		given++
+		v.s3(e.S3)
 	}
 	switch {
 	case harbors == 0 || r.Kind != RegistryHarbor:
@@ -26,21 +32,8 @@ func (v *checker) external(r Registry, harbors int) {
 	case harbors > 1 && given < 3:
 		v.errorf("registry.external", "expected all of database, redis and s3 with %d nodes of role harbor: they are one registry only if they share all three", harbors)
 	}
-	if e.Database != (Database{}) {
-		v.database(e.Database)
-	}
-	if e.Redis != (Redis{}) {
-		v.redis(e.Redis)
-	}
-	if e.S3 != (S3{}) {
-		v.s3(e.S3)
-	}
-	switch {
-	case e.CA == "":
-	case strings.Contains(e.CA, privateKey):
-		v.errorf("registry.external.ca", "there is a private key in it: remove it from the file, replace it, and give the certificates alone")
-	case !areCertificates(e.CA):
-		v.errorf("registry.external.ca", "expected certificates in PEM, each from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----")
+	if e.CA != "" && !v.holdsPrivateKey("registry.external.ca", e.CA) {
+		v.certificates("registry.external.ca", e.CA)
 	}
 }
 
@@ -49,19 +42,21 @@ var word = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}$`)
 
 func (v *checker) database(d Database) {
 	v.serviceHost("registry.external.database.host", d.Host)
-	if !word.MatchString(d.Name) {
-		v.errorf("registry.external.database.name", "expected letters, digits, _, . and -, got %q", short(d.Name))
-	}
-	if !word.MatchString(d.User) {
-		v.errorf("registry.external.database.user", "expected letters, digits, _, . and -, got %q", short(d.User))
-	}
+	v.serviceName("registry.external.database.name", d.Name)
+	v.serviceName("registry.external.database.user", d.User)
 	allowed(v, "registry.external.database.sslMode", d.SSLMode, SSLModes())
 }
 
 func (v *checker) redis(d Redis) {
 	v.serviceHost("registry.external.redis.host", d.Host)
-	if d.User != "" && !word.MatchString(d.User) {
-		v.errorf("registry.external.redis.user", "expected letters, digits, _, . and -, got %q", short(d.User))
+	if d.User != "" {
+		v.serviceName("registry.external.redis.user", d.User)
+	}
+}
+
+func (v *checker) serviceName(field, name string) {
+	if !word.MatchString(name) {
+		v.errorf(field, "expected letters, digits, _, . and -, got %q", short(name))
 	}
 }
 
@@ -94,9 +89,9 @@ func (v *checker) s3(s S3) {
 	if s.Endpoint == "" {
 		return
 	}
-	u, err := url.Parse(s.Endpoint)
+	u := webURL(s.Endpoint)
 	switch {
-	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+	case u == nil:
 		v.errorf("registry.external.s3.endpoint", "expected http://… or https://…, got %q", short(s.Endpoint))
 	case u.User != nil:
 		v.errorf("registry.external.s3.endpoint", "holds a password: imgbuild secrets --set registry-s3 takes it")

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"net/url"
 	"path"
 	"strings"
 )
@@ -41,9 +40,9 @@ func (v *checker) images() {
 		return
 	}
 	// The words in braces are no part of a URL.
-	u, err := url.Parse(strings.NewReplacer("{role}", "role", "{sha256}", "sum").Replace(text))
+	u := webURL(strings.NewReplacer("{role}", "role", "{sha256}", "sum").Replace(text))
 	switch {
-	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+	case u == nil:
 		v.errorf("images.baseURL", "expected http://… or https://…, got %q", short(text))
 	case u.User != nil:
 		v.errorf("images.baseURL", "holds a password: machines get it as it is, and so does everybody on their network")

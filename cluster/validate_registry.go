@@ -60,16 +60,29 @@ func (v *checker) registryImages(r Registry) {
 
 func (v *checker) registryCA(r Registry, own bool) {
 	switch {
-	case r.CA == "":
-	case strings.Contains(r.CA, privateKey):
-		// The value is never repeated.
-		v.errorf("registry.ca", "there is a private key in it: remove it from the file, replace it, and give the certificates alone")
+	case r.CA == "", v.holdsPrivateKey("registry.ca", r.CA):
 	case own:
 		v.errorf("registry.ca", "the nodes of role harbor show certificates of the cluster's own CA: remove it")
 	case r.Host == "":
 		v.errorf("registry.ca", "has no effect: there is no registry.host")
-	case !areCertificates(r.CA):
-		v.errorf("registry.ca", "expected certificates in PEM, each from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----")
+	default:
+		v.certificates("registry.ca", r.CA)
+	}
+}
+
+// holdsPrivateKey reports a private key among certificates.
+func (v *checker) holdsPrivateKey(field, text string) bool {
+	if !strings.Contains(text, privateKey) {
+		return false
+	}
+	// The value is never repeated.
+	v.errorf(field, "there is a private key in it: remove it from the file, replace it, and give the certificates alone")
+	return true
+}
+
+func (v *checker) certificates(field, text string) {
+	if !areCertificates(text) {
+		v.errorf(field, "expected certificates in PEM, each from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----")
 	}
 }
 

@@ -90,15 +90,7 @@ func (m *machine) askHarbor(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	secrets, failed := m.harborSecrets()
-	if failed != nil {
-		return failed
-	}
-	services, failed := m.harborServices(secrets)
-	if failed != nil {
-		return failed
-	}
-	if missing := m.reach(ctx, services); missing != nil {
+	if missing := m.reach(ctx); missing != nil {
 		return fmt.Errorf("%w; %w", err, missing)
 	}
 	return err

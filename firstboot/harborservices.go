@@ -120,7 +120,7 @@ func (h harborServices) jobLogger() string {
 	return harborJobTable
 }
 
-// harborCalled are the names that the parts of the pod find each other by.
+// called are the names that the parts of the pod find each other by.
 func (h harborServices) called() []string {
 	names := []string{"core", "portal", "registry", "registryctl", "jobservice"}
 	if h.ownDatabase {
@@ -134,7 +134,7 @@ func (h harborServices) called() []string {
 
 // reach says which of the services elsewhere cannot be reached, if any: that is
 // why Harbor does not answer.
-func (m *machine) reach(ctx context.Context, h harborServices) error {
+func (m *machine) reach(ctx context.Context) error {
 	var missing []string
 	try := func(what, address string) {
 		ctx, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -146,30 +146,27 @@ func (m *machine) reach(ctx context.Context, h harborServices) error {
 		}
 		conn.Close()
 	}
-	if !h.ownDatabase {
-		try("database", hostPort(h.database.Host, h.database.Port))
+	r := m.node.Registry
+	if r.Database != nil {
+		try("database", hostPort(r.Database.Host, r.Database.Port))
 	}
-	if !h.ownRedis {
-		try("Redis", hostPort(h.redis.Host, h.redis.Port))
+	if r.Redis != nil {
+		try("Redis", hostPort(r.Redis.Host, r.Redis.Port))
 	}
-	if u, err := url.Parse(h.s3Endpoint()); err == nil && u.Host != "" {
-		port := u.Port()
-		if port == "" {
-			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	// Without an endpoint it is Amazon's.
+	if r.S3 != nil && r.S3.Endpoint != "" {
+		if u, err := url.Parse(r.S3.Endpoint); err == nil && u.Host != "" {
+			port := u.Port()
+			if port == "" {
+				port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+			}
+			try("S3", u.Hostname()+":"+port)
 		}
-		try("S3", u.Hostname()+":"+port)
 	}
 	if len(missing) == 0 {
 		return nil
 	}
 	return errors.New(strings.Join(missing, "; "))
-}
-
-func (h harborServices) s3Endpoint() string {
-	if h.s3 == nil {
-		return ""
-	}
-	return h.s3.Endpoint
 }
 
 // inline is a value in one line of YAML, whatever is in it: JSON is YAML.

@@ -1,6 +1,7 @@
 package ignition
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -59,7 +60,7 @@ func externalFiles(c *cluster.Cluster, s Secrets) ([]butaneFile, error) {
 func checkExternal(secret Key) error {
 	text := string(secret)
 	if text == "" || len(text) > 256 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return fmt.Errorf("expected one line of at most 256 ASCII letters, digits and signs")
+		return errors.New("expected one line of at most 256 ASCII letters, digits and signs")
 	}
 	return nil
 }
@@ -72,11 +73,11 @@ const (
 // addExternal tells a node what is elsewhere.
 func addExternal(r *node.Registry, e cluster.External) {
 	if d := e.Database; d != (cluster.Database{}) {
-		host, port := hostPort(d.Host, databasePort)
+		host, port := splitHostPort(d.Host, databasePort)
 		r.Database = &node.Database{Host: host, Port: port, Name: d.Name, User: d.User, SSLMode: string(d.SSLMode)}
 	}
 	if d := e.Redis; d != (cluster.Redis{}) {
-		host, port := hostPort(d.Host, redisPort)
+		host, port := splitHostPort(d.Host, redisPort)
 		r.Redis = &node.Redis{Host: host, Port: port, User: d.User, TLS: d.TLS}
 	}
 	if b := e.S3; b != (cluster.S3{}) {

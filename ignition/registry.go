@@ -41,12 +41,12 @@ func ownRegistry(c *cluster.Cluster, n cluster.Node) *node.Registry {
 // RegistryPort is the port of a registry of ours. Nodes that a name leads to listen on the one
 // that it is called by.
 func RegistryPort(c *cluster.Cluster) int {
-	_, port := hostPort(c.Registry.Host, registryPort)
+	_, port := splitHostPort(c.Registry.Host, registryPort)
 	return port
 }
 
-// hostPort takes HOST or HOST:PORT apart, which was validated.
-func hostPort(text string, port int) (host string, _ int) {
+// splitHostPort takes HOST or HOST:PORT apart, which was validated.
+func splitHostPort(text string, port int) (host string, _ int) {
 	host, given, _ := strings.Cut(text, ":")
 	if n, err := strconv.Atoi(given); err == nil {
 		port = n
@@ -56,7 +56,7 @@ func hostPort(text string, port int) (host string, _ int) {
 
 // registryHost is the registry's name or address without the port.
 func registryHost(c *cluster.Cluster) string {
-	host, _ := hostPort(c.Registry.Host, registryPort)
+	host, _ := splitHostPort(c.Registry.Host, registryPort)
 	return host
 }
 

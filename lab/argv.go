@@ -48,7 +48,7 @@ func argv(h hardware) []string {
 		}
 	}
 	disk, nic := bootOrder(h.Node.NetBoot)
-	firmware, rom := firmware(h.Node.NetBoot)
+	flash, rom := firmware(h.Node.NetBoot)
 	args := []string{
 		qemu, "-name", title(h.Lab, h.Node.Name),
 		// No secure boot, hence no SMM, which is slow to emulate.
@@ -64,7 +64,7 @@ func argv(h hardware) []string {
 		"-chardev", "file,id=console,path=/dev/stdout", "-serial", "chardev:console",
 		"-qmp", "unix:"+qmpFile+",server=on,wait=off",
 	)
-	args = append(args, firmware...)
+	args = append(args, flash...)
 	args = append(args,
 		"-drive", "if=none,id=disk,format=qcow2,discard=unmap,file="+diskFile,
 		"-device", "virtio-blk-pci,drive=disk"+disk,

@@ -14,7 +14,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -93,7 +92,7 @@ func New(o Options) (*Server, error) {
 		}
 		s.byMAC[mac.String()] = n
 		names = append(names, n.Name)
-		if !slices.Contains(o.Nodes, n.Name) {
+		if !s.serves(n) {
 			continue
 		}
 		// Now, and not when the machine claims them at night.

@@ -176,15 +176,22 @@ func (w *ha) claimAgain(name string) string {
 	return w.inNetwork("curl", "-sk", "-w", " %{http_code}", "-d", string(body), c.Server+"/v1/nodes/"+name+"/claim")
 }
 
+// newBalancer makes the image of a balancer, which needs nobody else; the cluster's
+// masters are never turned on. more are lines of cluster.yaml.
+func newBalancer(t *testing.T, more string) *ha {
+	t.Helper()
+	if os.Getenv("IMGBUILD_TEST_ROOT") == "" {
+		t.Skip("builds and boots an image: set IMGBUILD_TEST_ROOT=1")
+	}
+	return newMachines(t, "stacked", more, []string{"lb"}, machine{"lb-1", "lb", 21},
+		machine{"master-1", "master", 11}, machine{"master-2", "master", 12}, machine{"master-3", "master", 13})
+}
+
 // TestAMachineInstallsItself takes a balancer, which needs nobody else, from an
 // empty disk to ready. Its image comes from a web server that nobody trusts, and that
 // has a wrong one at first.
 func TestAMachineInstallsItself(t *testing.T) {
-	if os.Getenv("IMGBUILD_TEST_ROOT") == "" {
-		t.Skip("builds and boots an image: set IMGBUILD_TEST_ROOT=1")
-	}
-	w := newMachines(t, "stacked", "images: {baseURL: \"http://10.77.0.254:9090/os\"}\n", []string{"lb"}, machine{"lb-1", "lb", 21},
-		machine{"master-1", "master", 11}, machine{"master-2", "master", 12}, machine{"master-3", "master", 13})
+	w := newBalancer(t, "images: {baseURL: \"http://10.77.0.254:9090/os\"}\n")
 	s := w.serve("lb-1")
 	whole, err := os.ReadFile(w.served("lb"))
 	require.NoError(t, err)

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,9 +17,9 @@ import (
 // otherServer is the address of the DHCP server that was there before us.
 const otherServer = "10.77.0.253"
 
-// dnsmasq is a machine of its own in the lab's network that gives addresses. It
-// returns what ends it.
-func (w *ha) dnsmasq(args ...string) (stop func()) {
+// dnsmasq is a machine of its own in the lab's network that gives addresses until
+// the test ends.
+func (w *ha) dnsmasq(args ...string) {
 	w.t.Helper()
 	lab, name := "imgbuild-"+w.name, "imgbuild-"+w.name+"-dhcp"
 	output(w.t, "ip", "netns", "add", name)
@@ -34,34 +33,23 @@ func (w *ha) dnsmasq(args ...string) (stop func()) {
 		"--dhcp-range=10.77.0.100,10.77.0.199,255.255.255.0,1h", "--dhcp-host=" + w.machines[0].mac() + ",10.77.0.21"}, args...)...)
 	cmd.Stderr = said
 	require.NoError(w.t, cmd.Start())
-	done := false
-	stop = func() {
-		if done {
-			return
-		}
-		done = true
+	w.t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
-		// Not with the test's context, which has ended where this is its cleanup.
+		// Not with the test's context, which has ended.
 		out, err := exec.Command("ip", "netns", "delete", name).CombinedOutput()
 		assert.NoError(w.t, err, "%s", out)
 		if w.t.Failed() {
 			w.t.Log("the end of what dnsmasq said:\n" + tail(said.String(), 60))
 		}
-	}
-	w.t.Cleanup(stop)
+	})
 	require.Eventually(w.t, func() bool { return strings.Contains(said.String(), "DHCP, IP range") }, time.Minute, 50*time.Millisecond, said)
-	return stop
 }
 
 // TestEveryWayToStartTheInstaller: UEFI's own HTTP boot, PXE and a BIOS beside a
 // DHCP server that was there before, and other people's servers alone.
 func TestEveryWayToStartTheInstaller(t *testing.T) {
-	if os.Getenv("IMGBUILD_TEST_ROOT") == "" {
-		t.Skip("builds and boots an image: set IMGBUILD_TEST_ROOT=1")
-	}
-	w := newMachines(t, "stacked", "", []string{"lb"}, machine{"lb-1", "lb", 21},
-		machine{"master-1", "master", 11}, machine{"master-2", "master", 12}, machine{"master-3", "master", 13})
+	w := newBalancer(t, "")
 	// writes powers the machine on and off again once its disk is written to.
 	writes := func(by string) {
 		w.t.Helper()
@@ -76,7 +64,7 @@ func TestEveryWayToStartTheInstaller(t *testing.T) {
 	s.kill()
 
 	t.Log("another DHCP server is there")
-	stop := w.dnsmasq()
+	w.dnsmasq()
 	_, err := w.run(t.Context(), "lab", "serve", "--images", w.images, "lb-1")
 	require.ErrorContains(t, err, "another DHCP server, "+otherServer+", gives addresses on br0")
 	require.ErrorContains(t, err, "--dhcp proxy")
@@ -96,17 +84,11 @@ func TestEveryWayToStartTheInstaller(t *testing.T) {
 	w.must("lab", "start", "lb-1", "--netboot=bios")
 	w.awaitOf("lb-1", from, `imgbuild: ready `, 10*time.Minute)
 	assert.NotContains(t, w.consoleOf("lb-1")[from:], "imgbuild: install:")
-	w.must("lab", "down")
-	stop()
 }
 
 // TestATreeForOtherServers: dnsmasq and nginx alone, as docs/netboot.md has it.
 func TestATreeForOtherServers(t *testing.T) {
-	if os.Getenv("IMGBUILD_TEST_ROOT") == "" {
-		t.Skip("builds and boots an image: set IMGBUILD_TEST_ROOT=1")
-	}
-	w := newMachines(t, "stacked", "", []string{"lb"}, machine{"lb-1", "lb", 21},
-		machine{"master-1", "master", 11}, machine{"master-2", "master", 12}, machine{"master-3", "master", 13})
+	w := newBalancer(t, "")
 	tree := filepath.Join(w.dir, "nginx")
 	w.must("ignition", "--tree", tree, "--url", "http://10.77.0.254:9090", "--images", w.images, "lb-1")
 	w.must("lab", "start", "lb-1", "--netboot=disk-first") // which makes the network, too

@@ -17,9 +17,9 @@ func newLabServeCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve [NODE…]",
 		Short: "Run imgbuild serve in the machines' network",
-		Long: `Serve makes the network of the lab and runs imgbuild serve in it, until Ctrl-C, as
-the only DHCP server there, or with --dhcp proxy beside one of yours. Machines with empty disks then install
-themselves:
+		Long: `Serve makes the network of the lab and runs imgbuild serve in it, until Ctrl-C,
+as the only DHCP server there, or with --dhcp proxy beside one of yours. Machines
+with empty disks then install themselves:
 
   imgbuild lab serve &
   imgbuild lab up --netboot
@@ -40,10 +40,11 @@ Only root can do this.`,
 			if err != nil {
 				return err
 			}
-			argv := append(enter, program, "serve", "--lab", "--dhcp", f.dhcp, "--interface", iface, "--cluster", a.clusterFile,
+			argv := append(enter, program, "serve", "--lab", "--interface", iface, "--cluster", a.clusterFile,
 				"--cache", a.cacheDir, "--log-format", a.logFormat, fmt.Sprintf("--verbose=%t", a.verbose))
 			cmd.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
-				if flag.Changed {
+				// Its default is not serve's.
+				if flag.Changed || flag.Name == "dhcp" {
 					argv = append(argv, "--"+flag.Name+"="+flag.Value.String())
 				}
 			})

@@ -78,12 +78,12 @@ installation.`,
 			if err != nil {
 				return err
 			}
+			var secrets ignition.Secrets
 			if set != "" {
-				if err := setSecret(cmd.Context(), store, c.Name, set, cmd.InOrStdin()); err != nil {
-					return err
-				}
+				secrets, err = setSecret(cmd.Context(), store, c.Name, set, cmd.InOrStdin())
+			} else {
+				secrets, err = a.secrets(cmd.Context(), store, c, rotate)
 			}
-			secrets, err := a.secrets(cmd.Context(), store, c, rotate)
 			if err != nil {
 				return err
 			}
@@ -130,7 +130,7 @@ func (a *app) secrets(ctx context.Context, store ignition.Store, c *cluster.Clus
 }
 
 // setSecret keeps what somebody types, unseen, or what a file has.
-func setSecret(ctx context.Context, store ignition.Store, clusterName, name string, in io.Reader) error {
+func setSecret(ctx context.Context, store ignition.Store, clusterName, name string, in io.Reader) (ignition.Secrets, error) {
 	var text []byte
 	var err error
 	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
@@ -141,10 +141,9 @@ func setSecret(ctx context.Context, store ignition.Store, clusterName, name stri
 		text, err = io.ReadAll(io.LimitReader(in, 1<<12))
 	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", name, err)
+		return ignition.Secrets{}, fmt.Errorf("read %s: %w", name, err)
 	}
-	_, err = store.Set(ctx, clusterName, name, ignition.Key(strings.TrimRight(string(text), "\r\n")))
-	return err
+	return store.Set(ctx, clusterName, name, ignition.Key(strings.TrimRight(string(text), "\r\n")))
 }
 
 func showPassword(w io.Writer, secrets ignition.Secrets) error {
