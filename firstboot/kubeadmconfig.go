@@ -31,7 +31,7 @@ type object = map[string]any
 func kubeadmConfig(n node.Node, ignore []string) ([]byte, error) {
 	var all bytes.Buffer
 	for i, doc := range []object{
-		initConfiguration(n, ignore), clusterConfiguration(n), kubeletConfiguration(), proxyConfiguration(n),
+		initConfiguration(n, ignore), clusterConfiguration(n), kubeletConfiguration(n), proxyConfiguration(n),
 	} {
 		text, err := yaml.Marshal(doc)
 		if err != nil {
@@ -123,8 +123,11 @@ func clusterConfiguration(n node.Node) object {
 	} else if args := etcdArgs(n); args != nil {
 		config["etcd"] = object{"local": object{"extraArgs": args}}
 	}
+	if args := controllerArgs(n); args != nil {
+		config["controllerManager"] = object{"extraArgs": args}
+	}
 	if args := leaseArgs(n); args != nil {
-		config["controllerManager"], config["scheduler"] = object{"extraArgs": args}, object{"extraArgs": args}
+		config["scheduler"] = object{"extraArgs": args}
 	}
 	return config
 }
@@ -144,8 +147,8 @@ func externalEtcd(n node.Node) object {
 	}
 }
 
-func kubeletConfiguration() object {
-	return object{
+func kubeletConfiguration(n node.Node) object {
+	config := object{
 		"apiVersion":   "kubelet.config.k8s.io/v1beta1",
 		"kind":         "KubeletConfiguration",
 		"cgroupDriver": "systemd",
@@ -157,6 +160,10 @@ func kubeletConfiguration() object {
 		"serverTLSBootstrap":       false,
 		"volumePluginDir":          volumePlugins,
 	}
+	if limit := runtimeTimeout(n); limit != "" {
+		config["runtimeRequestTimeout"] = limit
+	}
+	return config
 }
 
 func proxyConfiguration(n node.Node) object {

@@ -71,6 +71,26 @@ func leaseArgs(n node.Node) []object {
 	}
 }
 
+// controllerArgs are the controller manager's: its lease, and how long a node may
+// say nothing until it is not ready and its pods are taken out of their Services.
+// 50 s is the default.
+func controllerArgs(n node.Node) []object {
+	args := leaseArgs(n)
+	if silence := 120 * heartbeat(n); silence > 50*time.Second {
+		args = append(args, argument("node-monitor-grace-period", silence.String()))
+	}
+	return args
+}
+
+// runtimeTimeout is how long a kubelet lets containerd start a program, "" for its
+// default of 2 min. A start that is broken off begins anew, and is no faster then.
+func runtimeTimeout(n node.Node) string {
+	if limit := 600 * heartbeat(n); limit > 2*time.Minute {
+		return limit.String()
+	}
+	return ""
+}
+
 // apiArgs are how long an API server lets etcd answer before it calls itself
 // not ready, which takes it out of the balancers. 2 s is the default.
 func apiArgs(n node.Node) []object {

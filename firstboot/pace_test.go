@@ -11,6 +11,8 @@ func TestPace(t *testing.T) {
 	n.Topology = "stacked"
 	assert.Empty(t, etcdArgs(n), "etcd's own default")
 	assert.Empty(t, leaseArgs(n), "Kubernetes' own default")
+	assert.Empty(t, controllerArgs(n), "the same")
+	assert.NotContains(t, kubeletConfiguration(n), "runtimeRequestTimeout", "the same")
 	assert.Equal(t, "5s", readyTimeout(n).String())
 
 	n.Timeouts.Heartbeat = "1s"
@@ -23,6 +25,8 @@ func TestPace(t *testing.T) {
 		argument("leader-elect-renew-deadline", "45s"),
 		argument("leader-elect-retry-period", "6s"),
 	}, leaseArgs(n))
+	assert.Equal(t, append(leaseArgs(n), argument("node-monitor-grace-period", "2m0s")), controllerArgs(n))
+	assert.Equal(t, "10m0s", kubeletConfiguration(n)["runtimeRequestTimeout"])
 	assert.Equal(t, "20s", readyTimeout(n).String())
 	assert.Equal(t, []object{argument("etcd-healthcheck-timeout", "10s"), argument("etcd-readycheck-timeout", "10s")}, apiArgs(n))
 

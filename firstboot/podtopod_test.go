@@ -96,3 +96,23 @@ func TestAPodOfAnEarlierAttemptIsReplaced(t *testing.T) {
 	assert.EqualError(t, err, "waiting for a pod of an earlier attempt to end")
 	assert.NotContains(t, c.objects, path)
 }
+
+// A pod has its address before its program runs: "connection refused" is not why.
+func TestAPodThatDoesNotRunIsSaid(t *testing.T) {
+	f, c := newHA(t, "master-1", "stacked")
+	f.joinFiles()
+	c.start()
+	m := f.machine()
+	pod := func(spec, status object) error {
+		c.put(testNamespace+"/pods/peer", object{"spec": spec, "status": status})
+		_, err := m.podOfTest(t.Context(), "peer")
+		return err
+	}
+	here := object{"nodeName": "master-1"}
+	waiting := object{"waiting": object{"reason": "RunContainerError", "message": "context deadline exceeded"}}
+	assert.EqualError(t, pod(object{}, object{}), "the pod peer is not scheduled")
+	assert.EqualError(t, pod(here, object{}), "the pod peer on master-1 has no address")
+	assert.EqualError(t, pod(here, object{"podIP": peerAddress, "containerStatuses": []object{{"state": waiting}}}),
+		"the pod peer does not run: RunContainerError context deadline exceeded")
+	assert.NoError(t, pod(here, object{"podIP": peerAddress, "containerStatuses": []object{{"state": object{"running": object{}}}}}))
+}

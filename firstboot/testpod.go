@@ -27,7 +27,7 @@ type testPod struct {
 	} `json:"status"`
 }
 
-// podOfTest is a pod that has an address.
+// podOfTest is a pod that has an address and runs.
 func (m *machine) podOfTest(ctx context.Context, name string) (testPod, error) {
 	var pod testPod
 	client, err := m.client()
@@ -37,12 +37,17 @@ func (m *machine) podOfTest(ctx context.Context, name string) (testPod, error) {
 	if err := client.get(ctx, testNamespace+"/pods/"+name, &pod); err != nil {
 		return pod, err
 	}
-	if pod.Status.PodIP == "" {
-		why := "not scheduled"
-		for _, c := range pod.Status.ContainerStatuses {
-			why = strings.TrimSpace(c.State.Waiting.Reason + " " + c.State.Waiting.Message)
+	// A pod has its address before its program runs.
+	for _, c := range pod.Status.ContainerStatuses {
+		if w := c.State.Waiting; w.Reason != "" {
+			return pod, fmt.Errorf("the pod %s does not run: %s", name, strings.TrimSpace(w.Reason+" "+w.Message))
 		}
-		return pod, fmt.Errorf("the pod %s has no address: %s", name, why)
+	}
+	if pod.Status.PodIP == "" {
+		if pod.Spec.NodeName == "" {
+			return pod, fmt.Errorf("the pod %s is not scheduled", name)
+		}
+		return pod, fmt.Errorf("the pod %s on %s has no address", name, pod.Spec.NodeName)
 	}
 	return pod, nil
 }

@@ -95,7 +95,7 @@ func (w *ha) row(name string) netboot.NodeView {
 func (w *ha) awaitRow(name, what string, patience time.Duration, is func(netboot.NodeView) bool) netboot.NodeView {
 	w.t.Helper()
 	var row netboot.NodeView
-	require.Eventually(w.t, func() bool { row = w.row(name); return is(row) }, patience, 500*time.Millisecond, "%s never came to: %s", name, what)
+	require.Eventually(w.t, func() bool { row = w.row(name); return is(row) }, patience, 2*time.Second, "%s never came to: %s", name, what)
 	return row
 }
 
