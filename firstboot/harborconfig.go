@@ -103,7 +103,7 @@ func (m *machine) harborFiles() (map[string][]byte, error) {
 			return nil, err
 		}
 	}
-	if files[harborKubelet], err = yaml.Marshal(harborKubeletConfig()); err != nil {
+	if files[harborKubelet], err = yaml.Marshal(harborKubeletConfig(m.node)); err != nil {
 		return nil, fmt.Errorf("kubelet configuration: %w", err)
 	}
 	subnet, err := firstSubnet(m.node.Kubernetes.PodSubnet)

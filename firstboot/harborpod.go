@@ -175,22 +175,17 @@ func harborVolume(path string) object {
 
 // harborKubeletConfig is that of a kubelet without an API server: it runs the
 // pods of a folder, keeps their logs small, and listens on nothing.
-func harborKubeletConfig() object {
-	return object{
-		"apiVersion":               "kubelet.config.k8s.io/v1beta1",
-		"kind":                     "KubeletConfiguration",
-		"staticPodPath":            harborPods,
-		"cgroupDriver":             "systemd",
-		"containerRuntimeEndpoint": criSocket,
-		"resolvConf":               resolvedConf,
-		"volumePluginDir":          volumePlugins,
-		"makeIPTablesUtilChains":   false,
-		"enableServer":             false,
-		"authentication":           object{"anonymous": object{"enabled": false}, "webhook": object{"enabled": false}},
-		"authorization":            object{"mode": "AlwaysAllow"},
-		"containerLogMaxSize":      "50Mi",
-		"containerLogMaxFiles":     5,
-	}
+func harborKubeletConfig(n node.Node) object {
+	config := anyKubelet(n)
+	maps.Copy(config, object{
+		"staticPodPath":        harborPods,
+		"enableServer":         false,
+		"authentication":       object{"anonymous": object{"enabled": false}, "webhook": object{"enabled": false}},
+		"authorization":        object{"mode": "AlwaysAllow"},
+		"containerLogMaxSize":  "50Mi",
+		"containerLogMaxFiles": 5,
+	})
+	return config
 }
 
 // firstSubnet is a /24 of the pods' range. On a node of role harbor it is nobody

@@ -147,7 +147,15 @@ func externalEtcd(n node.Node) object {
 	}
 }
 
+// kubeletConfiguration is what all nodes of Kubernetes share.
 func kubeletConfiguration(n node.Node) object {
+	config := anyKubelet(n)
+	config["serverTLSBootstrap"] = false
+	return config
+}
+
+// anyKubelet is what every kubelet has, with an API server or without one.
+func anyKubelet(n node.Node) object {
 	config := object{
 		"apiVersion":   "kubelet.config.k8s.io/v1beta1",
 		"kind":         "KubeletConfiguration",
@@ -157,7 +165,6 @@ func kubeletConfiguration(n node.Node) object {
 		"makeIPTablesUtilChains":   false,
 		"containerRuntimeEndpoint": criSocket,
 		"resolvConf":               resolvedConf,
-		"serverTLSBootstrap":       false,
 		"volumePluginDir":          volumePlugins,
 	}
 	if limit := runtimeTimeout(n); limit != "" {

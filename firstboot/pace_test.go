@@ -27,6 +27,7 @@ func TestPace(t *testing.T) {
 	}, leaseArgs(n))
 	assert.Equal(t, append(leaseArgs(n), argument("node-monitor-grace-period", "2m0s")), controllerArgs(n))
 	assert.Equal(t, "10m0s", kubeletConfiguration(n)["runtimeRequestTimeout"])
+	assert.Equal(t, "10m0s", harborKubeletConfig(n)["runtimeRequestTimeout"], "a kubelet without an API server")
 	assert.Equal(t, "20s", readyTimeout(n).String())
 	assert.Equal(t, []object{argument("etcd-healthcheck-timeout", "10s"), argument("etcd-readycheck-timeout", "10s")}, apiArgs(n))
 

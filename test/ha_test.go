@@ -1,6 +1,7 @@
 package test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -93,14 +94,8 @@ func TestExternalEtcdCluster(t *testing.T) {
 	members, nodes := []string{"etcd-1", "etcd-2", "etcd-3"}, []string{"master-1", "worker-1", "master-2"}
 	w := newHA(t, "external-etcd", machine{"etcd-1", "etcd", 41}, machine{"etcd-2", "etcd", 42}, machine{"etcd-3", "etcd", 43},
 		machine{"lb-1", "lb", 21}, machine{"master-1", "master", 11}, machine{"master-2", "master", 12}, machine{"worker-1", "worker", 31})
-	order, began := w.shuffled(nodes...)[len(nodes):], time.Now()
-	for _, name := range order {
-		w.start(name, 0)
-		w.awaitOf(name, 0, `imgbuild: agent start `, 30*time.Minute)
-	}
-	for _, name := range order {
-		w.awaitOf(name, 0, `imgbuild: ready `, 30*time.Minute)
-	}
+	order, began := slices.DeleteFunc(w.shuffled(), func(name string) bool { return slices.Contains(nodes, name) }), time.Now()
+	w.up(order, 30*time.Minute)
 	for _, name := range nodes {
 		w.start(name, 0)
 		w.awaitOf(name, 0, `imgbuild: node ready`, 40*time.Minute)

@@ -169,11 +169,17 @@ func (w *ha) start(name string, ahead time.Duration) {
 	w.must("lab", "start", name, "--images", w.images, "--clock", ahead.String())
 }
 
+// up turns machines on in that order and returns when these are ready.
+func (w *ha) up(order []string, patience time.Duration) {
+	w.t.Helper()
+	w.must("lab", "up", "--images", w.images, "--nodes", strings.Join(order, ","), "--timeout", patience.String())
+}
+
 // upAll returns when all machines are ready.
 func (w *ha) upAll(order []string) {
 	w.t.Helper()
 	began := time.Now()
-	w.must("lab", "up", "--images", w.images, "--nodes", strings.Join(order, ","), "--timeout", "80m")
+	w.up(order, 80*time.Minute)
 	w.t.Logf("all machines are ready after %s, in the order %s", time.Since(began).Round(time.Second), strings.Join(order, ", "))
 	for _, n := range w.status().Nodes {
 		assert.True(w.t, n.Ready, n.Name)
