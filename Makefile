@@ -41,9 +41,10 @@ check: format vet static unit
 test: emulator format vet static shell build
 	IMGBUILD_TEST_ROOT=1 $(GO) test -count=1 -p 1 -timeout 80m ./...
 
-# Clusters of many machines: lost masters, balancers and members of etcd.
+# What does not fit in make test: clusters of many machines, which lose some, and
+# more ways to install one.
 test-ha: emulator build
-	IMGBUILD_TEST_ROOT=1 IMGBUILD_TEST_HA=1 $(GO) test -count=1 -v -timeout 6h -run 'TestStackedCluster|TestExternalEtcdCluster|TestRegistry|TestBareMetal' ./test
+	IMGBUILD_TEST_ROOT=1 IMGBUILD_TEST_HA=1 $(GO) test -count=1 -v -timeout 6h -run 'TestStackedCluster|TestExternalEtcdCluster|TestRegistry|TestBareMetal|TestEveryWayToStartTheInstaller|TestATreeForOtherServers' ./test
 
 # Alone on the machine, as root. The tables go to standard output.
 bench: bench-packages emulator build

@@ -60,10 +60,17 @@ func newHA(t *testing.T, topology string, machines ...machine) *ha {
 // newHAWith has more lines in its cluster.yaml.
 func newHAWith(t *testing.T, topology, more string, machines ...machine) *ha {
 	t.Helper()
-	if os.Getenv("IMGBUILD_TEST_HA") == "" {
-		t.Skip("boots a cluster of many machines, which takes an hour without KVM: make test-ha")
-	}
+	onlyTestHA(t)
 	return newMachines(t, topology, more, []string{"all"}, machines...)
+}
+
+// onlyTestHA skips what would not let make test end in time on a slow machine
+// without KVM.
+func onlyTestHA(t *testing.T) {
+	t.Helper()
+	if os.Getenv("IMGBUILD_TEST_HA") == "" {
+		t.Skip("takes too long for make test without KVM: make test-ha")
+	}
 }
 
 // newMachines makes the images of some roles.

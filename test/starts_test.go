@@ -49,6 +49,7 @@ func (w *ha) dnsmasq(args ...string) {
 // TestEveryWayToStartTheInstaller: UEFI's own HTTP boot, PXE and a BIOS beside a
 // DHCP server that was there before, and other people's servers alone.
 func TestEveryWayToStartTheInstaller(t *testing.T) {
+	onlyTestHA(t)
 	w := newBalancer(t, "")
 	// writes powers the machine on and off again once its disk is written to.
 	writes := func(by string) {
@@ -88,6 +89,7 @@ func TestEveryWayToStartTheInstaller(t *testing.T) {
 
 // TestATreeForOtherServers: dnsmasq and nginx alone, as docs/netboot.md has it.
 func TestATreeForOtherServers(t *testing.T) {
+	onlyTestHA(t)
 	w := newBalancer(t, "")
 	tree := filepath.Join(w.dir, "nginx")
 	w.must("ignition", "--tree", tree, "--url", "http://10.77.0.254:9090", "--images", w.images, "lb-1")
