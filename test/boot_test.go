@@ -53,8 +53,7 @@ func TestAMachineBecomesACluster(t *testing.T) {
 	again := w.console()[from:]
 	assert.Contains(t, again, "Ignition has run before")
 	assert.NotContains(t, again, "imgbuild: kubeadm init")
-	machine := probed(w.console(), "machine-id", "[0-9a-f]{32}")
-	assert.Len(t, distinct(machine), 1, "the same machine in every boot")
+	w.identity()
 }
 
 // TestAFreshDisk with the same config is a new machine and a new cluster, with the
@@ -63,18 +62,27 @@ func TestAFreshDisk(t *testing.T) {
 	onlyTestHA(t)
 	w := newWorld(t)
 	w.up(w.images)
-	console, cluster := w.console(), w.clusterID()
+	machine, ca := w.identity()
+	cluster := w.clusterID()
 
 	w.must("lab", "reimage", node, "--images", w.images)
 	w.up(w.images)
-	again := w.console()
-	assert.Contains(t, again, "first boot")
-	assert.Contains(t, again, "imgbuild: service test passed")
+	assert.Contains(t, w.console(), "first boot")
+	assert.Contains(t, w.console(), "imgbuild: service test passed")
 	assert.NotEqual(t, cluster, w.clusterID())
-	assert.NotEqual(t, distinct(probed(console, "machine-id", "[0-9a-f]{32}")), distinct(probed(again, "machine-id", "[0-9a-f]{32}")))
-	cas := probed(console, "ca", "[0-9a-f]{64}")
-	require.NotEmpty(t, cas)
-	assert.Equal(t, distinct(cas), distinct(probed(again, "ca", "[0-9a-f]{64}")))
+	otherMachine, sameCA := w.identity()
+	assert.NotEqual(t, machine, otherMachine)
+	assert.Equal(t, ca, sameCA)
+}
+
+// identity is the machine's id and its cluster's CA, each the same in all boots.
+func (w *world) identity() (machine, ca string) {
+	w.t.Helper()
+	machines := distinct(probed(w.console(), "machine-id", "[0-9a-f]{32}"))
+	require.Len(w.t, machines, 1, "the same machine in every boot")
+	cas := distinct(probed(w.console(), "ca", "[0-9a-f]{64}"))
+	require.Len(w.t, cas, 1, "the same CA in every boot")
+	return machines[0], cas[0]
 }
 
 // cuts are the moments of the power cuts: all of them where IMGBUILD_TEST_FAULTS
